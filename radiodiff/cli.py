@@ -1,0 +1,108 @@
+"""What every script shares: the command line, the run directory and how errors leave the program."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import yaml
+
+import radiodiff
+from radiodiff.config import Settings, SettingsT, load_config, save_config
+from radiodiff.errors import InputError
+
+
+def parse_config(
+    model: type[SettingsT],
+    description: str,
+    default_config: str | None = None,
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> tuple[SettingsT, argparse.Namespace]:
+    """Read ``--config FILE.yaml key.path=value ...`` and print the resolved configuration once.
+
+    Args:
+        model: the configuration model of the script.
+        description: shown by ``--help``.
+        default_config: the file used when ``--config`` is not given; None makes it required.
+        add_arguments: adds the script's own options to the parser.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", default=default_config, required=default_config is None)
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value")
+    if add_arguments is not None:
+        add_arguments(parser)
+    arguments = parser.parse_intermixed_args()
+    config = load_config(arguments.config, model, arguments.overrides)
+    print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(), flush=True)
+    return config, arguments
+
+
+def run_main(main: Callable[[], None]) -> NoReturn:
+    """Run a script's ``main``; a user's mistake becomes one line on stderr and status 2."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def provenance(config: Settings, device: str | torch.device) -> dict[str, Any]:
+    """Return what made a result: versions, git revision, device and the whole configuration."""
+    return {
+        "radiodiff": radiodiff.__version__,
+        "git_revision": _git_revision(),
+        "torch": torch.__version__,
+        "device": str(device),
+        "machine": platform.processor() or platform.machine(),
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def open_run_directory(directory: str | Path, config: Settings) -> Path:
+    """Create ``directory`` with the resolved ``config.yaml`` in it.
+
+    Raises:
+        InputError: the directory cannot be written, or holds a run of another configuration.
+    """
+    directory = Path(directory)
+    resolved = directory / "config.yaml"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if resolved.is_file():
+            found = yaml.safe_load(resolved.read_text(encoding="utf-8"))
+            if found != config.model_dump(mode="json"):
+                raise InputError(
+                    f"{directory}: holds a run of another configuration ({resolved}); choose another "
+                    "output directory or remove this one"
+                )
+        save_config(config, resolved)
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be written ({error.strerror})") from None
+    return directory
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write ``value`` as indented JSON through a temporary file, so that no half file remains."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _git_revision() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
