@@ -1,4 +1,4 @@
-"""What every script shares: the command line, the run directory and how errors leave the program."""
+"""What every script shares: command line, run directory, and how errors leave the program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,8 +69,15 @@ def provenance(config: Settings, device: str | torch.device) -> dict[str, Any]:
     }
 
 
-def open_run_directory(directory: str | Path, config: Settings) -> Path:
+def open_run_directory(
+    directory: str | Path, config: Settings, may_differ: Sequence[str] = ()
+) -> Path:
     """Create ``directory`` with the resolved ``config.yaml`` in it.
+
+    Args:
+        directory: the run directory; may hold an earlier run of the same configuration.
+        config: the resolved configuration.
+        may_differ: key paths in which an earlier run may differ (its length, say).
 
     Raises:
         InputError: the directory cannot be written, or holds a run of another configuration.
@@ -80,11 +87,19 @@ def open_run_directory(directory: str | Path, config: Settings) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if resolved.is_file():
-            found = yaml.safe_load(resolved.read_text(encoding="utf-8"))
-            if found != config.model_dump(mode="json"):
+            found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
+            wanted = _flatten(config.model_dump(mode="json"))
+            differing = [
+                key
+                for key in sorted(found.keys() | wanted.keys())
+                if found.get(key) != wanted.get(key) and key not in may_differ
+            ]
+            if differing:
+                key = differing[0]
                 raise InputError(
-                    f"{directory}: holds a run of another configuration ({resolved}); choose another "
-                    "output directory or remove this one"
+                    f"{directory}: holds a run of another configuration ({key} was "
+                    f"{found.get(key)!r}, now {wanted.get(key)!r}); choose another output "
+                    "directory or remove this one"
                 )
         save_config(config, resolved)
     except OSError as error:
@@ -98,6 +113,17 @@ def write_json(path: str | Path, value: object) -> None:
     temporary = path.with_name(path.name + ".partial")
     temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def _flatten(value: object, path: str = "") -> dict[str, object]:
+    """Return a nested mapping as {"a.b.c": value}; lists count as values."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        key: leaf
+        for name, entry in value.items()
+        for key, leaf in _flatten(entry, f"{path}.{name}" if path else str(name)).items()
+    }
 
 
 def _git_revision() -> str | None:

@@ -44,9 +44,7 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[
     return seen
 
 
-_UniqueKeyLoader.add_constructor(
-    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping
-)
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
 
 def load_config(
@@ -161,4 +159,4 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
 
 
 def _kind(value: object) -> str:
-    return {list: "a list", str: "a string"}.get(type(value), f"a {type(value).__name__}")
+    return "a list" if isinstance(value, list) else f"the single value {value!r}"

@@ -1,0 +1,136 @@
+"""The endless, addressable stream of training samples.
+
+Sample ``n`` of a run, its augmentation and its noise are functions of (seed, n) alone. So a run
+can stop anywhere and go on, on any number of processes and workers, and see the same samples: the
+data position *is* the step number, and there is no sampler or generator state to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+Item = dict[str, Any]
+Draw = Callable[[Item, torch.Generator], Item]
+
+
+class MapDataset(Protocol):
+    """What the stream needs of a dataset of maps."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Item: ...
+
+
+class SampleStream(Dataset[Item]):
+    """Samples addressed by their position in the run.
+
+    Each epoch visits every map once, in an order drawn from (seed, epoch).
+
+    Args:
+        maps: dataset whose items hold tensors (C, H, W) under ``fields`` and a ``name``.
+        fields: the tensors a task needs; they are augmented together.
+        draw: adds a sample's own random numbers (noise, time) from the generator it is given, so
+            that they do not depend on the batch or process the sample lands in.
+        seed: seed of the run.
+        augment: apply a random element of the dihedral group (flips and quarter turns) to all
+            fields alike; maps must be square.
+    """
+
+    def __init__(
+        self, maps: MapDataset, fields: tuple[str, ...], draw: Draw, seed: int, augment: bool
+    ) -> None:
+        self._maps = maps
+        self._fields = fields
+        self._draw = draw
+        self._seed = seed
+        self._augment = augment
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def map_index(self, position: int) -> int:
+        """Return which map sample ``position`` shows."""
+        epoch, offset = divmod(position, len(self._maps))
+        if epoch != self._epoch:
+            self._order = np.random.default_rng((self._seed, epoch)).permutation(len(self._maps))
+            self._epoch = epoch
+        return int(self._order[offset])
+
+    def __getitem__(self, position: int) -> Item:
+        item = self._maps[self.map_index(position)]
+        generator = torch.Generator().manual_seed(mix_seed(self._seed, position))
+        sample: Item = {field: item[field] for field in self._fields}
+        if self._augment:
+            element = int(torch.randint(8, (), generator=generator))
+            sample = {field: dihedral(value, element) for field, value in sample.items()}
+        sample.update(self._draw(sample, generator))
+        sample["name"] = item["name"]
+        return sample
+
+
+class StepSampler(Sampler[list[int]]):
+    """Positions of this process' micro-batches, from ``first_step`` to ``last_step``.
+
+    The global batch of step s is positions [s B, (s + 1) B); process r takes the r-th contiguous
+    share of it, in ``accumulation`` micro-batches.
+    """
+
+    def __init__(
+        self,
+        first_step: int,
+        last_step: int,
+        global_batch: int,
+        accumulation: int,
+        process: int,
+        num_processes: int,
+    ) -> None:
+        self._steps = range(first_step, last_step)
+        self._global_batch = global_batch
+        self._accumulation = accumulation
+        self._process = process
+        self._share = global_batch // num_processes
+
+    def __len__(self) -> int:
+        return len(self._steps) * self._accumulation
+
+    def __iter__(self) -> Iterator[list[int]]:
+        micro = self._share // self._accumulation
+        for step in self._steps:
+            first = step * self._global_batch + self._process * self._share
+            for start in range(first, first + self._share, micro):
+                yield list(range(start, start + micro))
+
+
+def dihedral(image: Tensor, element: int) -> Tensor:
+    """Apply element 0 .. 7 of the dihedral group to the last two axes of ``image`` (..., N, N).
+
+    Elements 0 .. 3 are quarter turns, 4 .. 7 the same after a left-right flip; 0 is the identity.
+    """
+    if element >= 4:
+        image = image.flip(-1)
+    return torch.rot90(image, element % 4, dims=(-2, -1))
+
+
+def make_loader(
+    stream: SampleStream, sampler: StepSampler, num_workers: int, pin_memory: bool
+) -> DataLoader[Item]:
+    """Return a loader that prefetches the sampler's micro-batches in ``num_workers`` processes."""
+    return DataLoader(
+        stream,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if num_workers else None,
+        # A worker must not draw its base seed from the global generator: that would move it.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def mix_seed(*numbers: int) -> int:
+    """Mix whole numbers into 63 well-spread bits, the same on every machine."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

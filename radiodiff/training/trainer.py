@@ -1,0 +1,215 @@
+"""What a training stage is, and one update of it: phases, optimisers, averaging, state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from radiodiff.training.schedules import learning_rate_at
+from radiodiff.training.settings import OptimizerSettings, TrainSettings
+from radiodiff.training.stream import Item, mix_seed
+
+
+@dataclass
+class Phase:
+    """One optimiser and the module whose loss it lowers.
+
+    Attributes:
+        name: prefix of its logged values and its key in checkpoints.
+        objective: ``forward(batch, step) -> (loss, values to log)``; every parameter of it that
+            requires a gradient is optimised.
+        optimizer: settings of its AdamW.
+        first_step: the phase rests before this step.
+    """
+
+    name: str
+    objective: nn.Module
+    optimizer: OptimizerSettings
+    first_step: int = 0
+
+
+class Task(Protocol):
+    """What the loop needs to know of a training stage."""
+
+    phases: list[Phase]
+    fields: tuple[str, ...]
+    """Tensors of a dataset item that the objectives read."""
+    averaged: nn.Module
+    """The network whose moving average is validated and exported."""
+    frozen: list[nn.Module]
+    """Networks that are used but not trained; moved to the device."""
+
+    def draw(self, item: Item, generator: torch.Generator) -> Item:
+        """Return a sample's own random numbers, stacked into the batch beside its fields."""
+
+    def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
+        """Score validation maps ``indices`` with the present weights, one value for each map."""
+
+    def preview(self) -> dict[str, Tensor]:
+        """Return images (C, H, W) in [0, 1] of the same few validation maps."""
+
+    def export(self, directory: Path) -> None:
+        """Write the trained networks for ``from_pretrained``."""
+
+
+class Trainer:
+    """The prepared modules and optimisers of a task, and one update of them."""
+
+    def __init__(self, task: Task, settings: TrainSettings, accelerator: Accelerator) -> None:
+        self._task = task
+        self._settings = settings
+        self._accelerator = accelerator
+        for module in task.frozen:
+            module.to(accelerator.device)
+        self._modules: list[nn.Module] = []
+        self._optimizers: list[torch.optim.Optimizer] = []
+        for phase in task.phases:
+            if settings.channels_last:
+                phase.objective.to(memory_format=torch.channels_last)
+            optimizer = torch.optim.AdamW(
+                [p for p in phase.objective.parameters() if p.requires_grad],
+                lr=phase.optimizer.learning_rate,
+                betas=phase.optimizer.betas,
+                weight_decay=phase.optimizer.weight_decay,
+                fused=True,
+            )
+            module, optimizer = accelerator.prepare(phase.objective, optimizer)
+            self._modules.append(module)
+            self._optimizers.append(optimizer)
+        self._ema = (
+            EMAModel(task.averaged.parameters(), decay=settings.ema.decay) if settings.ema else None
+        )
+
+    def place(self, batch: Item) -> Item:
+        """Move a batch to the device, images in the memory format of the run."""
+        device = self._accelerator.device
+        placed: Item = {}
+        for name, value in batch.items():
+            if not isinstance(value, Tensor):
+                placed[name] = value
+            elif value.ndim == 4 and self._settings.channels_last:
+                placed[name] = value.to(
+                    device, memory_format=torch.channels_last, non_blocking=True
+                )
+            else:
+                placed[name] = value.to(device, non_blocking=True)
+        return placed
+
+    def update(
+        self, step: int, micro_batches: list[Item], stop: bool
+    ) -> tuple[float, dict[str, Tensor], bool]:
+        """Do one update of every phase; return the loss, the values to log and whether to stop."""
+        values: dict[str, Tensor] = {}
+        loss = torch.zeros((), device=self._accelerator.device)
+        with self._step_randomness(step):
+            for index, phase in enumerate(self._task.phases):
+                if step >= phase.first_step:
+                    phase_loss, logs = self._update_phase(index, step, micro_batches)
+                    loss = loss + phase_loss
+                    values |= {f"{phase.name}/{name}": value for name, value in logs.items()}
+        ema = self._settings.ema
+        if self._ema is not None and ema is not None:
+            done = step + 1
+            if done > ema.first_step and done % ema.every == 0:
+                self._ema.step(self._task.averaged.parameters())
+        # One collective for both, so that every process agrees on the loss and on stopping.
+        agreed = self._accelerator.reduce(torch.stack([loss, loss.new_tensor(float(stop))]), "mean")
+        mean_loss, stopping = agreed.tolist()
+        return mean_loss, values, stopping > 0
+
+    def _update_phase(
+        self, index: int, step: int, micro_batches: list[Item]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        phase, module = self._task.phases[index], self._modules[index]
+        optimizer = self._optimizers[index]
+        rate = learning_rate_at(step, self._settings.steps, phase.optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        share = 1.0 / len(micro_batches)
+        total: dict[str, Tensor] = {}
+        for number, batch in enumerate(micro_batches):
+            last = number == len(micro_batches) - 1
+            with self._accelerator.no_sync(module) if not last else nullcontext():
+                loss, logs = module(batch, step)
+                self._accelerator.backward(loss * share)
+            for name, value in (logs | {"loss": loss}).items():
+                total[name] = total.get(name, 0.0) + value.detach().float() * share
+        clip = phase.optimizer.gradient_clip
+        norm = self._accelerator.clip_grad_norm_(
+            module.parameters(), clip if clip is not None else float("inf")
+        )
+        optimizer.step()
+        device = total["loss"].device
+        total["gradient_norm"] = norm.detach()
+        total["learning_rate"] = torch.tensor(rate, device=device, dtype=torch.float64)
+        return total["loss"], total
+
+    @contextmanager
+    def _step_randomness(self, step: int) -> Iterator[None]:
+        """Tie what networks draw by themselves (dropout) to (seed, step, process)."""
+        device = self._accelerator.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            process = self._accelerator.process_index
+            torch.manual_seed(mix_seed(self._settings.seed, step, process))
+            yield
+
+    def mean(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """Average logged values over the processes."""
+        names = sorted(values)
+        stacked = torch.stack([values[name].double() for name in names])
+        return dict(zip(names, self._accelerator.reduce(stacked, "mean").tolist(), strict=True))
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Hold the moving average in the network inside the block, in evaluation mode."""
+        network = self._task.averaged
+        ema = self._ema if self._ema is not None and self._ema.optimization_step > 0 else None
+        was_training = network.training
+        network.eval()
+        if ema is not None:
+            ema.store(network.parameters())
+            ema.copy_to(network.parameters())
+        try:
+            yield
+        finally:
+            if ema is not None:
+                ema.restore(network.parameters())
+            network.train(was_training)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything a resumed run needs besides its step."""
+        scaler = self._accelerator.scaler
+        return {
+            "modules": {
+                phase.name: self._accelerator.unwrap_model(module).state_dict()
+                for phase, module in zip(self._task.phases, self._modules, strict=True)
+            },
+            "optimizers": {
+                phase.name: optimizer.state_dict()
+                for phase, optimizer in zip(self._task.phases, self._optimizers, strict=True)
+            },
+            "ema": self._ema.state_dict() if self._ema is not None else None,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state` returned."""
+        for phase, module, optimizer in zip(
+            self._task.phases, self._modules, self._optimizers, strict=True
+        ):
+            self._accelerator.unwrap_model(module).load_state_dict(state["modules"][phase.name])
+            optimizer.load_state_dict(state["optimizers"][phase.name])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
+            self._ema.to(self._accelerator.device)
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(state["scaler"])
