@@ -1,0 +1,183 @@
+"""The prompt: what a generator is told about a map, as image channels in [-1, 1].
+
+RadioDiff stacks environment features along the channel axis; its released weights expect those of
+``PAPER_PROMPT``. A feature is a function of the :class:`Scene` that returns one (H, W) channel;
+adding one to ``PROMPT_FEATURES`` makes it available to every configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from radiodiff.data.visibility import line_of_sight
+from radiodiff.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a map is made from.
+
+    Attributes:
+        buildings: (H, W) bool.
+        transmitter: (row, column) of an outdoor pixel.
+        vehicles: (H, W) bool, or None for a static map.
+    """
+
+    buildings: np.ndarray
+    transmitter: tuple[int, int]
+    vehicles: np.ndarray | None = None
+
+
+def _mask_to_channel(mask: np.ndarray) -> np.ndarray:
+    """Convert bool to -1 (False) and 1 (True)."""
+    channel = mask.astype(np.float32)
+    channel *= 2.0
+    channel -= 1.0
+    return channel
+
+
+def _buildings(scene: Scene) -> np.ndarray:
+    return _mask_to_channel(scene.buildings)
+
+
+def _transmitter(scene: Scene) -> np.ndarray:
+    channel = np.full(scene.buildings.shape, -1.0, dtype=np.float32)
+    channel[scene.transmitter] = 1.0
+    return channel
+
+
+def _vehicles(scene: Scene) -> np.ndarray:
+    # The released weights see the buildings a second time where a static map has no vehicles.
+    return _mask_to_channel(scene.buildings if scene.vehicles is None else scene.vehicles)
+
+
+def _distance(scene: Scene) -> np.ndarray:
+    """Log distance to the transmitter: -1 within one pixel, 1 at the length of the diagonal."""
+    height, width = scene.buildings.shape
+    rows = np.arange(height, dtype=np.float32)[:, None] - scene.transmitter[0]
+    columns = np.arange(width, dtype=np.float32)[None, :] - scene.transmitter[1]
+    squared = np.maximum(rows**2 + columns**2, np.float32(1.0))
+    return np.float32(2.0 / np.log(height**2 + width**2)) * np.log(squared) - np.float32(1.0)
+
+
+def _line_of_sight(scene: Scene) -> np.ndarray:
+    return _mask_to_channel(line_of_sight(scene.buildings, scene.transmitter))
+
+
+PROMPT_FEATURES: dict[str, Callable[[Scene], np.ndarray]] = {
+    "buildings": _buildings,
+    "transmitter": _transmitter,
+    "vehicles": _vehicles,
+    "distance": _distance,
+    "line_of_sight": _line_of_sight,
+}
+"""Feature name -> function of the scene returning (H, W) float32 in [-1, 1]."""
+
+PAPER_PROMPT = ("buildings", "transmitter", "vehicles")
+"""Channel order of RadioDiff's released weights."""
+
+
+def build_prompt(
+    features: Sequence[str],
+    buildings: np.ndarray | torch.Tensor,
+    transmitter: Sequence[int] | np.ndarray | torch.Tensor,
+    vehicles: np.ndarray | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Stack prompt features as the channels of an image.
+
+    Args:
+        features: names from ``PROMPT_FEATURES``, in channel order.
+        buildings: (H, W) mask, bool or numbers 0 and 1.
+        transmitter: (row, column).
+        vehicles: (H, W) mask; None, a static map, repeats the buildings in "vehicles".
+
+    Returns:
+        (C, H, W) float32 in [-1, 1].
+
+    Raises:
+        InputError: an unknown feature, a mask that is not binary or not (H, W), or a transmitter
+            outside the map or inside a building.
+    """
+    check_features(features)
+    building_mask = as_mask(buildings, "buildings")
+    vehicle_mask = None if vehicles is None else as_mask(vehicles, "vehicles")
+    if vehicle_mask is not None and vehicle_mask.shape != building_mask.shape:
+        raise InputError(
+            f"vehicles: shape {vehicle_mask.shape}, expected {building_mask.shape}, the buildings'"
+        )
+    scene = Scene(building_mask, check_transmitter(transmitter, building_mask), vehicle_mask)
+    return stack_features(features, scene)
+
+
+def stack_features(features: Sequence[str], scene: Scene) -> torch.Tensor:
+    """Stack the features of a scene that has been checked, (C, H, W) float32 in [-1, 1]."""
+    prompt = np.empty((len(features), *scene.buildings.shape), dtype=np.float32)
+    for channel, name in zip(prompt, features, strict=True):
+        channel[...] = PROMPT_FEATURES[name](scene)
+    return torch.from_numpy(prompt)
+
+
+def check_features(features: Sequence[str]) -> None:
+    """Raise InputError unless every name is a key of ``PROMPT_FEATURES``, and there is one."""
+    unknown = [name for name in features if name not in PROMPT_FEATURES]
+    if unknown or not features:
+        found = repr(unknown[0]) if unknown else "none"
+        raise InputError(f"prompt features: found {found}, allowed: {', '.join(PROMPT_FEATURES)}")
+
+
+def as_mask(mask: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
+    """Convert an (H, W) array of bool, or of numbers 0 and 1, to bool.
+
+    Raises:
+        InputError: another shape or another value; the message starts with ``name``.
+    """
+    array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"{name}: shape {array.shape}, expected a mask of (rows, columns)")
+    if array.dtype == bool:
+        return array
+    binary = (array == 0) | (array == 1)
+    if not binary.all():
+        raise InputError(
+            f"{name}: not a binary mask, it holds {array[~binary][0]}; only 0 and 1 are allowed"
+        )
+    return array.astype(bool)
+
+
+def check_transmitter(
+    transmitter: Sequence[int] | np.ndarray | torch.Tensor,
+    buildings: np.ndarray,
+    name: str = "transmitter",
+) -> tuple[int, int]:
+    """Return the transmitter as two ints, (row, column).
+
+    Args:
+        transmitter: (row, column).
+        buildings: (H, W) bool.
+        name: what the message starts with, such as the file of the position.
+
+    Raises:
+        InputError: it is no pair of whole numbers, outside the map, or inside a building.
+    """
+    try:
+        row, column = (int(value) for value in transmitter)
+        whole = all(int(value) == value for value in transmitter)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise InputError(f"{name}: found {transmitter}, expected (row, column) in whole pixels")
+    height, width = buildings.shape
+    if not (0 <= row < height and 0 <= column < width):
+        raise InputError(
+            f"{name}: ({row}, {column}) is outside the map; rows are 0 .. {height - 1}, columns "
+            f"0 .. {width - 1}"
+        )
+    if buildings[row, column]:
+        raise InputError(
+            f"{name}: ({row}, {column}) is inside a building; place it on an outdoor pixel"
+        )
+    return row, column

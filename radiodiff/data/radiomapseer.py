@@ -1,0 +1,391 @@
+"""RadioMapSeer as a torch dataset, read from the dataset's own directory tree.
+
+``data/README.md`` describes the tree; one written by ``scripts/simulate.py`` is read the same way.
+:mod:`radiodiff.data.splits` says which maps, :mod:`radiodiff.data.prompts` what the prompt holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from radiodiff.config import Settings
+from radiodiff.data.images import read_antenna_json, read_antenna_png, read_levels, read_mask
+from radiodiff.data.prompts import (
+    PAPER_PROMPT,
+    Scene,
+    check_features,
+    check_transmitter,
+    stack_features,
+)
+from radiodiff.data.splits import Part, fraction_maps, literature_maps
+from radiodiff.errors import InputError
+from radiodiff.units import NOISE_FLOOR_GRAY, gray_to_model, level_to_gray
+
+Simulation = Literal["DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"]
+Buildings = Literal["complete", "missing1", "missing2", "missing3", "missing4"]
+Threshold = Literal["none", "thr2"]
+SplitName = Literal["radiounet", "radiodiff", "inverse", "fraction", "all", "explicit"]
+
+_GAIN_NAME = re.compile(r"(\d+)_(\d+)\.png")
+
+Value = TypeVar("Value")
+
+
+class Sample(TypedDict):
+    """One radio map.
+
+    ``gain`` (1, H, W) float32, model range; ``prompt`` (C, H, W) float32 in [-1, 1]; ``buildings``
+    (1, H, W) bool; ``transmitter`` (2,) int64, (row, column); ``name`` such as "12_7" (map 12,
+    transmitter 7).
+    """
+
+    gain: torch.Tensor
+    prompt: torch.Tensor
+    buildings: torch.Tensor
+    transmitter: torch.Tensor
+    name: str
+
+
+def apply_threshold(gray: np.ndarray, threshold: Threshold) -> np.ndarray:
+    """Clip gray at the noise floor and stretch what is left to [0, 1]: (max(g, 0.2) - 0.2) / 0.8.
+
+    This is "thr2" of RadioUNet (Levie et al., 2021). With "none" the map is returned unchanged.
+    """
+    if threshold == "none":
+        return gray
+    return (np.maximum(gray, NOISE_FLOOR_GRAY) - NOISE_FLOOR_GRAY) / (1.0 - NOISE_FLOOR_GRAY)
+
+
+def undo_threshold(gray: np.ndarray, threshold: Threshold) -> np.ndarray:
+    """Bring a map in thresholded gray back to plain gray; what was below the floor stays at 0.2."""
+    if threshold == "none":
+        return gray
+    return NOISE_FLOOR_GRAY + (1.0 - NOISE_FLOOR_GRAY) * gray
+
+
+class RadioMapSeer(Dataset[Sample]):
+    """Maps of one propagation model, in order of map id as given, then of transmitter.
+
+    Args:
+        root: the folder that holds ``gain/`` and ``png/``.
+        maps: map ids; None takes every map of ``gain/{simulation}``, ascending.
+        simulation: propagation model. With "cars..." the prompt's vehicles come from ``png/cars``.
+        transmitters: numbers that every map must have; None takes those present, ascending.
+        buildings: the building images given as prompt; "missing1" .. "missing4" lack so many.
+        buildings_version: which of the versions 1 .. 6 of an incomplete layout.
+        prompt_features: names from :data:`radiodiff.data.prompts.PROMPT_FEATURES`.
+        threshold: "thr2" applies :func:`apply_threshold` to the gain.
+        cache: keep decoded images in memory as 8-bit arrays. Worker processes started after
+            :meth:`preload` share one copy; otherwise each fills its own.
+
+    Raises:
+        InputError: a folder, a map or a transmitter is missing. Reading an item raises it when the
+            file is missing, corrupt, of the wrong mode or size, or contradicts the others.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        maps: Sequence[int] | None = None,
+        *,
+        simulation: Simulation = "DPM",
+        transmitters: Sequence[int] | None = None,
+        buildings: Buildings = "complete",
+        buildings_version: int = 1,
+        prompt_features: Sequence[str] = PAPER_PROMPT,
+        threshold: Threshold = "none",
+        cache: bool = True,
+    ) -> None:
+        self.root = Path(root)
+        self.gain_folder = _gain_folder(self.root, simulation)
+        self.buildings_folder = self.root / "png" / f"buildings_{buildings}"
+        if buildings != "complete":
+            self.buildings_folder /= str(buildings_version)
+        _require_folder(self.buildings_folder)
+        check_features(prompt_features)
+        self.prompt_features = tuple(prompt_features)
+        self.vehicles_folder = self.root / "png" / "cars" if simulation.startswith("cars") else None
+        if self.vehicles_folder is not None and "vehicles" in self.prompt_features:
+            _require_folder(self.vehicles_folder)
+        else:
+            self.vehicles_folder = None
+        self.antenna_images = self.root / "png" / "antennas"
+        if not self.antenna_images.is_dir() and not (self.root / "antenna").is_dir():
+            raise InputError(
+                f"{self.root}: no transmitter positions, neither png/antennas/ nor antenna/ "
+                "exists; copy one of them from the dataset"
+            )
+
+        present = _scan(self.gain_folder)
+        map_ids = sorted(present) if maps is None else list(maps)
+        _require_maps(map_ids, present, self.gain_folder)
+        self.pairs = [
+            (map_id, transmitter)
+            for map_id in map_ids
+            for transmitter in (sorted(present[map_id]) if transmitters is None else transmitters)
+        ]
+        absent = [f"{m}_{t}.png" for m, t in self.pairs if t not in present[m]]
+        if absent:
+            raise InputError(
+                f"{self.gain_folder}: {len(absent)} of {len(self.pairs)} transmitter images are "
+                f"missing, {_some(absent)}; complete the folder or ask for other transmitters"
+            )
+        levels = apply_threshold(level_to_gray(np.arange(256, dtype=np.uint8)), threshold)
+        self._model_of_level = gray_to_model(levels).astype(np.float32)
+        self._cache: dict[Path, Any] | None = {} if cache else None
+        self.shape: tuple[int, int] = self._buildings(map_ids[0], shape=None).shape
+        """(H, W) of every map."""
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        map_id, transmitter_id = self.pairs[index]
+        buildings = self._buildings(map_id, self.shape)
+        transmitter = self._transmitter(map_id, transmitter_id, buildings)
+        scene = Scene(buildings, transmitter, self._vehicles(map_id))
+        return {
+            "gain": torch.from_numpy(self._model_of_level[self.levels(index)])[None],
+            "prompt": stack_features(self.prompt_features, scene),
+            "buildings": torch.from_numpy(buildings.copy())[None],
+            "transmitter": torch.tensor(transmitter, dtype=torch.int64),
+            "name": self.name(index),
+        }
+
+    def name(self, index: int) -> str:
+        """Return "{map}_{transmitter}", the file name without suffix."""
+        map_id, transmitter = self.pairs[index]
+        return f"{map_id}_{transmitter}"
+
+    def levels(self, index: int) -> np.ndarray:
+        """Return the (H, W) uint8 levels of a gain image as stored, before any threshold."""
+        path = self.gain_folder / f"{self.name(index)}.png"
+        return self._cached(path, lambda: read_levels(path, self.shape))
+
+    def preload(self) -> None:
+        """Decode every image into the cache, with a progress bar.
+
+        Raises:
+            InputError: the dataset was made without a cache, or an image cannot be read.
+        """
+        if self._cache is None:
+            raise InputError(f"{self.root}: preload needs the cache; set data.cache to true")
+        for index, (map_id, transmitter) in enumerate(tqdm(self.pairs, desc="decode", leave=False)):
+            self._transmitter(map_id, transmitter, self._buildings(map_id, self.shape))
+            self._vehicles(map_id)
+            self.levels(index)
+
+    def _buildings(self, map_id: int, shape: tuple[int, int] | None) -> np.ndarray:
+        path = self.buildings_folder / f"{map_id}.png"
+        return self._cached(path, lambda: read_mask(path, shape))
+
+    def _vehicles(self, map_id: int) -> np.ndarray | None:
+        if self.vehicles_folder is None:
+            return None
+        path = self.vehicles_folder / f"{map_id}.png"
+        return self._cached(path, lambda: read_mask(path, self.shape))
+
+    def _transmitter(
+        self, map_id: int, transmitter_id: int, buildings: np.ndarray
+    ) -> tuple[int, int]:
+        image = self.antenna_images / f"{map_id}_{transmitter_id}.png"
+
+        def read() -> tuple[int, int]:
+            if image.is_file():
+                position, source = read_antenna_png(image, self.shape), image
+            else:
+                position, source = self._listed_transmitter(map_id, transmitter_id)
+            return check_transmitter(position, buildings, str(source))
+
+        return self._cached(image, read)
+
+    def _listed_transmitter(self, map_id: int, transmitter_id: int) -> tuple[tuple[int, int], Path]:
+        path = self.root / "antenna" / f"{map_id}.json"
+        if not path.is_file():
+            raise InputError(
+                f"{self.root}: no position of transmitter {transmitter_id} of map {map_id}: there "
+                f"is neither png/antennas/{map_id}_{transmitter_id}.png nor antenna/{map_id}.json"
+            )
+        positions = self._cached(path, lambda: read_antenna_json(path, self.shape))
+        if transmitter_id >= len(positions):
+            raise InputError(
+                f"{path}: lists {len(positions)} transmitters, number {transmitter_id} is missing"
+            )
+        return positions[transmitter_id], path
+
+    def _cached(self, path: Path, read: Callable[[], Value]) -> Value:
+        if self._cache is None:
+            return read()
+        if path not in self._cache:
+            self._cache[path] = read()
+        value: Value = self._cache[path]
+        return value
+
+
+class DataConfig(Settings):
+    """Which maps of which tree, and what is read of them."""
+
+    root: Path
+    """The folder that holds gain/ and png/."""
+    split: SplitName = "radiounet"
+    """Published split (radiounet, radiodiff, inverse), fraction (of the maps in the tree), all
+    (every map, as test part only) or explicit (the ids in maps)."""
+    maps: dict[Part, tuple[int, ...]] = Field(default={})
+    """Map ids by part; only with split explicit."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Of train, val and test; only with split fraction."""
+    simulation: Simulation = "DPM"
+    """Propagation model: a folder of gain/. Those with "cars" are the dynamic maps (DRM)."""
+    buildings: Buildings = "complete"
+    """The building layout given as prompt; missing1 .. missing4 lack one to four buildings."""
+    buildings_version: int = Field(default=1, ge=1, le=6)
+    """Which of the six random versions of an incomplete layout."""
+    transmitters: tuple[int, int] | None = None
+    """First transmitter and the one after the last, which every map must have; null takes all."""
+    prompt_features: tuple[str, ...] = PAPER_PROMPT
+    """Channels of the prompt, in this order."""
+    threshold: Threshold = "none"
+    """thr2: clip at the noise floor (gray 0.2) and rescale."""
+    cache: bool = True
+    """Keep decoded images in memory (65 kB per map of 256 x 256)."""
+
+    @field_validator("prompt_features")
+    @classmethod
+    def _known_features(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        check_features(features)
+        return features
+
+    @field_validator("transmitters")
+    @classmethod
+    def _non_empty_range(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 0 <= value[0] < value[1]:
+            raise ValueError("expected [first, one after the last] with 0 <= first < last")
+        return value
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-6:
+            raise ValueError("fractions of train, val and test are not negative and sum to 1")
+        return fractions
+
+    @model_validator(mode="after")
+    def _explicit_maps(self) -> DataConfig:
+        if (self.split == "explicit") != bool(self.maps):
+            raise ValueError("map ids in maps and split explicit go together")
+        ids = [map_id for part in self.maps.values() for map_id in part]
+        if len(ids) != len(set(ids)):
+            twice = next(map_id for map_id in ids if ids.count(map_id) > 1)
+            raise ValueError(f"map {twice} is listed twice in maps; parts must not overlap")
+        return self
+
+
+def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
+    """Open one part of the split that the configuration names.
+
+    Raises:
+        InputError: the tree is missing or incomplete, or the split has no such part.
+    """
+    return RadioMapSeer(
+        config.root,
+        split_maps(config, part),
+        simulation=config.simulation,
+        transmitters=None if config.transmitters is None else range(*config.transmitters),
+        buildings=config.buildings,
+        buildings_version=config.buildings_version,
+        prompt_features=config.prompt_features,
+        threshold=config.threshold,
+        cache=config.cache,
+    )
+
+
+def split_maps(config: DataConfig, part: Part) -> tuple[int, ...]:
+    """Return the map ids of one part of the configured split, all of them present in the tree.
+
+    Raises:
+        InputError: as :func:`build_dataset`.
+    """
+    folder = _gain_folder(config.root, config.simulation)
+    present = _scan(folder)
+    if config.split == "all":
+        if part != "test":
+            raise InputError(
+                f"split all has no part {part!r}: it is every map, for testing; use fraction or "
+                "explicit to train"
+            )
+        return tuple(sorted(present))
+    if config.split == "fraction":
+        return fraction_maps(tuple(present), config.fractions, part)
+    if config.split == "explicit":
+        if part not in config.maps:
+            raise InputError(f"data.maps: no part {part!r}, only {', '.join(config.maps)}")
+        maps = config.maps[part]
+    else:
+        maps = literature_maps(config.split, part)
+    _require_maps(maps, present, folder, split=f"split {config.split}, part {part}: ")
+    return maps
+
+
+def _gain_folder(root: Path, simulation: str) -> Path:
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: no such dataset folder; data/README.md tells how to place RadioMapSeer, "
+            "scripts/simulate.py makes a tree"
+        )
+    folder = root / "gain" / simulation
+    if not folder.is_dir():
+        gain = root / "gain"
+        there = (
+            sorted(path.name for path in gain.iterdir() if path.is_dir()) if gain.is_dir() else []
+        )
+        raise InputError(f"{folder}: no such folder; gain/ holds {', '.join(there) or 'nothing'}")
+    return folder
+
+
+def _scan(folder: Path) -> dict[int, set[int]]:
+    """Return map id -> transmitter numbers of a gain folder.
+
+    Raises:
+        InputError: there is no image named {map}_{transmitter}.png.
+    """
+    present: dict[int, set[int]] = {}
+    for path in folder.iterdir():
+        match = _GAIN_NAME.fullmatch(path.name)
+        if match:
+            present.setdefault(int(match[1]), set()).add(int(match[2]))
+    if not present:
+        raise InputError(f"{folder}: holds no image named {{map}}_{{transmitter}}.png")
+    return present
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; copy it from the dataset")
+
+
+def _require_maps(
+    maps: Sequence[int], present: dict[int, set[int]], folder: Path, split: str = ""
+) -> None:
+    if not maps:
+        raise InputError(f"{split}{folder}: no map was asked for")
+    absent = [map_id for map_id in maps if map_id not in present]
+    if absent:
+        raise InputError(
+            f"{split}{folder} lacks {len(absent)} of {len(maps)} maps, {_some(absent)}; it holds "
+            f"{len(present)} maps: {_some(sorted(present))}. On a sample or a simulated tree use "
+            "split all, fraction or explicit"
+        )
+
+
+def _some(values: Sequence[int] | Sequence[str]) -> str:
+    shown = ", ".join(str(value) for value in values[:5])
+    return shown + (", ..." if len(values) > 5 else "")
