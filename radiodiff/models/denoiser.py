@@ -1,0 +1,323 @@
+"""The denoiser of RadioDiff: one encoder, two decoders, conditioned on a prompt.
+
+Shape letters: B batch, c latent channels, h x w latent map, C prompt channels, H x W prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from radiodiff.errors import InputError
+from radiodiff.models.condition import ConvolutionalPyramid, PromptEncoder, SwinPyramid
+from radiodiff.models.layers import (
+    AdaptiveFourierFilter,
+    BottleneckAttention,
+    ConditionAttention,
+    GaussianFourierFeatures,
+    LinearAttention,
+    ResidualBlock,
+    group_norm,
+    resize,
+)
+
+
+class EncoderLevel(nn.Module):
+    """One level of the encoder: two residual blocks, the prompt between them, attention, down."""
+
+    def __init__(self, channels: int, out_channels: int, time: int, window: int, last: bool):
+        super().__init__()
+        self.block1 = ResidualBlock(channels, channels, time)
+        self.condition = ConditionAttention(channels, channels, window)
+        self.block2 = ResidualBlock(channels, channels, time)
+        self.attention = LinearAttention(channels)
+        self.down = (
+            nn.Conv2d(channels, out_channels, 3, padding=1)
+            if last
+            else nn.Conv2d(channels, out_channels, 4, stride=2, padding=1)
+        )
+
+    def forward(self, x: Tensor, time: Tensor, prompt: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the map of the next level and the two maps the decoders join."""
+        x1 = self.block1(x, time)
+        x2 = self.attention(self.block2(self.condition(prompt, x1), time))
+        return self.down(x2), [x1, x2]
+
+
+class DecoderLevel(nn.Module):
+    """One level of a decoder, the mirror image of :class:`EncoderLevel`."""
+
+    def __init__(self, channels: int, out_channels: int, time: int, window: int, last: bool):
+        super().__init__()
+        self.block1 = ResidualBlock(channels + out_channels, channels, time)
+        self.condition = ConditionAttention(out_channels, channels, window)
+        self.block2 = ResidualBlock(channels + out_channels, channels, time)
+        self.attention = LinearAttention(channels)
+        self.upsample = nn.Identity() if last else nn.Upsample(scale_factor=2, mode="nearest")
+        self.conv = nn.Conv2d(channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, time: Tensor, prompt: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        """Return the map of the level above; ``skips`` are the two maps of the encoder level."""
+        x1, x2 = skips
+        x = self.block1(torch.cat((x, x2), dim=1), time)
+        x = self.condition(prompt, x)
+        x = self.attention(self.block2(torch.cat((x, x1), dim=1), time))
+        return self.conv(self.upsample(x))
+
+
+class Decoder(nn.Module):
+    """A decoder: Fourier filter on the bottleneck, levels from coarse to fine, output convolution.
+
+    Args:
+        widths: channels of the stem and of each level.
+        time: length of the time embedding.
+        windows: averaging window of the condition attention of each level.
+        out_channels: channels of the prediction.
+        filter_size: map size on which the Fourier filter is stored; None leaves the filter out.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        time: int,
+        windows: Sequence[int],
+        out_channels: int,
+        filter_size: tuple[int, int] | None,
+    ) -> None:
+        super().__init__()
+        self.filter = (
+            AdaptiveFourierFilter(widths[-1], filter_size) if filter_size else nn.Identity()
+        )
+        self.levels = nn.ModuleList(
+            DecoderLevel(widths[i + 1], widths[i], time, windows[i], last=i == 0)
+            for i in reversed(range(len(windows)))
+        )
+        self.block = ResidualBlock(2 * widths[0], widths[0], time)
+        self.out = nn.Conv2d(widths[0], out_channels, 1)
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        prompt: Sequence[Tensor],
+        skips: Sequence[Sequence[Tensor]],
+        stem: Tensor,
+    ) -> Tensor:
+        """Map the bottleneck, the prompt features and the skips, finest first, to the output."""
+        x = self.filter(x)
+        for level, feature, skip in zip(
+            self.levels, reversed(prompt), reversed(skips), strict=True
+        ):
+            x = level(x, time, feature, skip)
+        return self.out(self.block(torch.cat((x, stem), dim=1), time))
+
+
+class DecoupledUNet(ModelMixin, ConfigMixin):
+    """Predicts the attenuation C and the noise eps of z_t = z_0 + C t + sqrt(t) eps from a prompt.
+
+    RadioDiff, Fig. 3 and eq. (21). The defaults are the size of the paper, 224.9 M parameters.
+
+    Args:
+        latent_channels: c.
+        dim: width of the first level; the time embedding has 4 ``dim`` channels.
+        dim_mults: width of every level in units of ``dim``; all widths are multiples of 8.
+        prompt_channels: C, the number of prompt features.
+        prompt_encoder: ``swin_b`` (paper), ``swin_t``, ``swin_s`` or ``convolutional``.
+        prompt_width: first-level channels of the convolutional encoder, which doubles them twice;
+            None takes ``dim``.
+        prompt_stride: prompt pixels per latent pixel, for the convolutional encoder.
+        window_sizes: side of the averaging windows of the condition attention, one per level.
+        filter_size: bottleneck map (rows, columns) on which the Fourier filters are stored.
+        aft: whether the decoders filter the bottleneck; False is the ablation of the paper.
+        attenuation: ``constant`` f_t = C; ``linear`` f_t = a t + b, with one more output head.
+        fourier_scale: standard deviation of the frequencies of the time features.
+
+    Raises:
+        InputError: sizes that do not fit each other.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 3,
+        dim: int = 128,
+        dim_mults: Sequence[int] = (1, 2, 4, 4),
+        prompt_channels: int = 3,
+        prompt_encoder: PromptEncoder = "swin_b",
+        prompt_width: int | None = None,
+        prompt_stride: int = 4,
+        window_sizes: Sequence[int] = (8, 4, 2, 1),
+        filter_size: Sequence[int] = (8, 8),
+        aft: bool = True,
+        attenuation: Literal["constant", "linear"] = "constant",
+        fourier_scale: float = 16.0,
+    ) -> None:
+        super().__init__()
+        if len(window_sizes) != len(dim_mults):
+            raise InputError(
+                f"window_sizes: found {len(window_sizes)} windows for {len(dim_mults)} levels"
+            )
+        if dim % 8:
+            raise InputError(f"dim: found {dim}, allowed are multiples of 8")
+        widths = [dim, *(dim * mult for mult in dim_mults)]
+        time = 4 * dim
+
+        self.pyramid = _build_prompt_encoder(
+            prompt_encoder, prompt_channels, prompt_width or dim, prompt_stride, len(dim_mults)
+        )
+        encoder_widths = self.pyramid.channels
+        if len(encoder_widths) != len(dim_mults):
+            raise InputError(
+                f"dim_mults: found {len(dim_mults)} levels, {prompt_encoder} has "
+                f"{len(encoder_widths)}"
+            )
+        self.prompt_projections = nn.ModuleList(
+            nn.Conv2d(encoder_width, width, 1)
+            for encoder_width, width in zip(encoder_widths, widths[:-1], strict=True)
+        )
+        self.stem = nn.Conv2d(latent_channels + encoder_widths[0], dim, 7, padding=3)
+        self.stem_norm = group_norm(dim)
+
+        self.time_features = GaussianFourierFeatures(dim, fourier_scale)
+        self.time_mlp = nn.Sequential(nn.Linear(dim, time), nn.GELU(), nn.Linear(time, time))
+
+        self.encoder = nn.ModuleList(
+            EncoderLevel(widths[i], widths[i + 1], time, window, last=i == len(dim_mults) - 1)
+            for i, window in enumerate(window_sizes)
+        )
+        self.middle_block1 = ResidualBlock(widths[-1], widths[-1], time)
+        self.middle_attention = BottleneckAttention(widths[-1])
+        self.middle_block2 = ResidualBlock(widths[-1], widths[-1], time)
+
+        size = (filter_size[0], filter_size[1]) if aft else None
+        heads = 2 if attenuation == "linear" else 1
+        self.decoder_attenuation = Decoder(
+            widths, time, window_sizes, heads * latent_channels, size
+        )
+        self.decoder_noise = Decoder(widths, time, window_sizes, latent_channels, size)
+
+    @property
+    def latent_stride(self) -> int:
+        """Latent maps must have sides divisible by this: one halving per level but the last."""
+        return 2 ** (len(self.encoder) - 1)
+
+    def encode_prompt(
+        self, prompt: Tensor, latent_size: tuple[int, int] | None = None
+    ) -> list[Tensor]:
+        """Compute everything that depends on the prompt but not on t, once for all steps.
+
+        Args:
+            prompt: (B, C, H, W) in [-1, 1].
+            latent_size: (h, w) of the latent map; None takes the size of the first feature,
+                H and W divided by the stride of the encoder.
+
+        Returns:
+            The projected features, one (B, width, .., ..) per level from fine to coarse, and last
+            the prompt's part of the first convolution, (B, dim, h, w).
+
+        Raises:
+            InputError: the prompt has another number of channels, or sides that do not divide.
+        """
+        channels = self.config.prompt_channels
+        stride = self.pyramid.stride * self.latent_stride
+        if prompt.ndim != 4 or prompt.shape[1] != channels:
+            raise InputError(f"prompt: expected (B, {channels}, H, W), found {tuple(prompt.shape)}")
+        if prompt.shape[-2] % stride or prompt.shape[-1] % stride:
+            raise InputError(
+                f"prompt: found {prompt.shape[-2]} x {prompt.shape[-1]} pixels, sides must be "
+                f"multiples of {stride}"
+            )
+        features = self.pyramid(prompt.to(self.dtype))
+        first = features[0]
+        if latent_size is not None:
+            first = resize(first, latent_size, align_corners=False)
+        of_prompt = self.stem.weight[:, self.config.latent_channels :]
+        projected = [
+            project(feature)
+            for project, feature in zip(self.prompt_projections, features, strict=True)
+        ]
+        return [*projected, nn.functional.conv2d(first, of_prompt, self.stem.bias, padding=3)]
+
+    def forward(
+        self, z_t: Tensor, t: Tensor, prompt: Tensor | Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Predict (C, eps), or (a, b, eps) with linear attenuation.
+
+        Args:
+            z_t: noisy latents (B, c, h, w), sides divisible by :attr:`latent_stride`.
+            t: times (B,) in (0, 1].
+            prompt: the prompt (B, C, H, W) or what :meth:`encode_prompt` returned for it.
+
+        Returns:
+            Tensors of the shape and dtype of ``z_t``, preconditioned as released:
+            C = (1 - t) z_t + t / sqrt(t^2 + 1) F_C,
+            eps = sqrt(t) z_t + sqrt(1 - t) / sqrt(t^2 + 1) F_eps.
+            For a linear f_t, b is preconditioned like C, and a, which is independent of the data,
+            has no share of z_t: a = t / sqrt(t^2 + 1) F_a.
+
+        Raises:
+            InputError: shapes that do not fit.
+        """
+        self._check(z_t, t)
+        latent_size = (z_t.shape[-2], z_t.shape[-1])
+        if isinstance(prompt, Tensor):
+            prompt = self.encode_prompt(prompt, latent_size)
+        *features, prompt_stem = prompt
+        if prompt_stem.shape[-2:] != latent_size:
+            raise InputError(
+                f"prompt: encoded for latents of {tuple(prompt_stem.shape[-2:])}, "
+                f"z_t has {latent_size}"
+            )
+
+        x = z_t.to(self.dtype)
+        of_latent = self.stem.weight[:, : self.config.latent_channels]
+        x = self.stem_norm(prompt_stem + nn.functional.conv2d(x, of_latent, padding=3))
+        stem = x
+        time = self.time_mlp(self.time_features(t.log() / 4).to(self.dtype))
+
+        skips = []
+        for level, feature in zip(self.encoder, features, strict=True):
+            x, skip = level(x, time, feature)
+            skips.append(skip)
+        x = self.middle_block1(x, time)
+        x = self.middle_attention(x)
+        x = self.middle_block2(x, time)
+        attenuation = self.decoder_attenuation(x, time, features, skips, stem)
+        noise = self.decoder_noise(x, time, features, skips, stem)
+        return _precondition(z_t, t, attenuation, noise)
+
+    def _check(self, z_t: Tensor, t: Tensor) -> None:
+        channels, stride = self.config.latent_channels, self.latent_stride
+        if z_t.ndim != 4 or z_t.shape[1] != channels:
+            raise InputError(f"z_t: expected (B, {channels}, h, w), found {tuple(z_t.shape)}")
+        if z_t.shape[-2] % stride or z_t.shape[-1] % stride:
+            raise InputError(
+                f"z_t: found {z_t.shape[-2]} x {z_t.shape[-1]} pixels, sides must be multiples of "
+                f"{stride}"
+            )
+        if t.shape != z_t.shape[:1]:
+            raise InputError(f"t: expected ({z_t.shape[0]},), found {tuple(t.shape)}")
+
+
+def _build_prompt_encoder(
+    name: PromptEncoder, prompt_channels: int, width: int, stride: int, levels: int
+) -> SwinPyramid | ConvolutionalPyramid:
+    if name == "convolutional":
+        channels = tuple(width * min(2**level, 4) for level in range(levels))
+        return ConvolutionalPyramid(prompt_channels, channels, stride)
+    return SwinPyramid(name, prompt_channels)
+
+
+def _precondition(z_t: Tensor, t: Tensor, attenuation: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    """Turn the outputs F of the two decoders into predictions, in the dtype of z_t."""
+    t = t[:, None, None, None].to(z_t.dtype)
+    scale = (t**2 + 1).rsqrt()
+    eps = t.sqrt() * z_t + (1 - t).sqrt() * scale * noise.to(z_t.dtype)
+    attenuation = t * scale * attenuation.to(z_t.dtype)
+    *slope, constant = attenuation.split(z_t.shape[1], dim=1)
+    return *slope, (1 - t) * z_t + constant, eps
