@@ -1,0 +1,209 @@
+"""The embedded engine: the dominant path model behind RadioMapSeer's DPM maps.
+
+A pixel in line of sight gets the line-of-sight law. Every other pixel gets the path of least loss
+over building corners (:mod:`ground_paths`), with a loss per change of direction (:mod:`law`).
+A 3 x 3 median filter over the outdoor pixels ends the prediction, as in the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numba
+import numpy as np
+import shapely
+
+from radiodiff.errors import InputError
+from radiodiff.simulate.ground_paths import PathTree, build_graph, search_paths, spread_to_pixels
+from radiodiff.simulate.law import Law, constants
+from radiodiff.simulate.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
+from radiodiff.simulate.vehicles import path_losses_db, side_clearance
+from radiodiff.simulate.visibility import PIXEL_SHIFT, convex_corners, edges_of, visible_pixels
+from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
+
+
+class HasBuildings(Protocol):
+    """Anything with a (H, W) building mask, such as a City; ``polygons`` is used where present."""
+
+    building_mask: np.ndarray
+
+
+def path_gain(
+    city_or_mask: np.ndarray | HasBuildings,
+    transmitter: tuple[int, int],
+    vehicles: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the (H, W) float32 path gain in dB of one transmitter, GAIN_MIN_DB inside buildings.
+
+    For many transmitters in one city, build a :class:`Layout` and call its ``path_gain``; the last
+    few layouts are kept, so that calling this function in a loop costs the same.
+
+    Args:
+        city_or_mask: (H, W) bool or 0/1 building mask, or an object with ``building_mask`` and
+            optionally ``polygons`` (shapely, x = column, y = row).
+        transmitter: row and column, outside buildings.
+        vehicles: (H, W) bool or 0/1, True on vehicles of 1.5 m height.
+
+    Raises:
+        InputError: a mask is not binary, or the transmitter is in a building or off the map.
+    """
+    buildings: Any = getattr(city_or_mask, "building_mask", city_or_mask)
+    mask = as_mask(buildings)
+    polygons = getattr(city_or_mask, "polygons", None)
+    outlines = None if polygons is None else tuple(shapely.to_wkb(p) for p in polygons)
+    return _recent_layout(mask.tobytes(), mask.shape, outlines).path_gain(transmitter, vehicles)
+
+
+@lru_cache(maxsize=4)
+def _recent_layout(
+    mask: bytes, shape: tuple[int, int], outlines: tuple[bytes, ...] | None
+) -> Layout:
+    if outlines is None:
+        return Layout.from_mask(np.frombuffer(mask, dtype=bool).reshape(shape))
+    return Layout.from_polygons([shapely.from_wkb(p) for p in outlines], shape)
+
+
+class Layout:
+    """The buildings of a map and all lines of sight among them, shared by its transmitters.
+
+    Attributes:
+        building_mask: (H, W) bool.
+        corners: the K convex corners of the buildings.
+        edges: (E, 4) walls, the building on the right of start -> end.
+        pixels: (N, 2) integer outdoor pixels.
+    """
+
+    def __init__(
+        self, polygons: Sequence[shapely.Polygon], building_mask: np.ndarray, law: Law | None = None
+    ) -> None:
+        self.building_mask = building_mask
+        self.law = constants().law if law is None else law
+        rings = polygon_rings(polygons)
+        self.edges = edges_of(rings)
+        self.corners = convex_corners(rings)
+        self.pixels = np.argwhere(~building_mask)
+        self._graph = build_graph(self.corners, self.edges, self.pixels)
+
+    @classmethod
+    def from_mask(cls, mask: np.ndarray, law: Law | None = None) -> Layout:
+        """Build the layout of a (H, W) bool or 0/1 building mask, after recovering its polygons."""
+        mask = as_mask(mask)
+        return cls(polygons_from_mask(mask), mask, law)
+
+    @classmethod
+    def from_polygons(
+        cls, polygons: Sequence[shapely.Polygon], shape: tuple[int, int], law: Law | None = None
+    ) -> Layout:
+        """Build the layout of polygons (x = column, y = row); overlapping ones are merged."""
+        merged = shapely.union_all(list(polygons))
+        parts = [p for p in shapely.get_parts(merged) if isinstance(p, shapely.Polygon)]
+        parts = [p for p in parts if not p.is_empty]
+        return cls(parts, rasterise(parts, shape), law)
+
+    def path_gain(
+        self, transmitter: tuple[int, int], vehicles: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the (H, W) float32 path gain in dB; see :func:`path_gain`."""
+        row, col = self._check_transmitter(transmitter)
+        loss, label, tree = self._pixel_losses(row, col)
+        if vehicles is not None:
+            vehicles = as_mask(vehicles)
+            if vehicles.shape != self.building_mask.shape:
+                raise InputError(
+                    f"vehicles: found shape {vehicles.shape}, the buildings have "
+                    f"{self.building_mask.shape}"
+                )
+            clearance = side_clearance(vehicles)
+            loss += path_losses_db(
+                row,
+                col,
+                tree.zone,
+                tree.parent,
+                self.corners.position,
+                self.pixels,
+                label,
+                clearance,
+            )
+        gain = np.full(self.building_mask.shape, GAIN_MIN_DB)
+        gain[tuple(self.pixels.T)] = np.clip(-loss, GAIN_MIN_DB, GAIN_MAX_DB)
+        return median_filter(gain, ~self.building_mask).astype(np.float32)
+
+    def _check_transmitter(self, transmitter: tuple[int, int]) -> tuple[int, int]:
+        height, width = self.building_mask.shape
+        position = np.asarray(transmitter)
+        if position.shape != (2,) or not np.all(position == np.rint(position)):
+            raise InputError(f"transmitter: expected integers (row, col), found {transmitter!r}")
+        row, col = int(position[0]), int(position[1])
+        if not (0 <= row < height and 0 <= col < width):
+            raise InputError(
+                f"transmitter: ({row}, {col}) is outside the map of {height} rows and {width} "
+                "columns"
+            )
+        if self.building_mask[row, col]:
+            raise InputError(f"transmitter: ({row}, {col}) is inside a building")
+        return row, col
+
+    def _pixel_losses(self, row: int, col: int) -> tuple[np.ndarray, np.ndarray, PathTree]:
+        law = self.law
+        constants_olos = np.array(
+            [
+                law.line_of_sight_db_at_1m,
+                law.obstructed_db_per_decade,
+                law.interaction_offset_db,
+                np.rad2deg(law.interaction_db_per_degree),
+                np.deg2rad(law.interaction_breakpoint_degree),
+            ]
+        )
+        tree = search_paths(
+            row, col, self.corners, self.edges, self._graph, constants_olos, -GAIN_MIN_DB
+        )
+        direct = visible_pixels(
+            row - PIXEL_SHIFT, col + PIXEL_SHIFT, self.edges, self.pixels.astype(np.float64)
+        )
+        loss = np.where(direct, -np.inf, np.inf)
+        label = np.full(len(loss), -1, dtype=np.int32)
+        spread_to_pixels(
+            tree.zone,
+            tree.length,
+            tree.interaction,
+            tree.angle,
+            self._graph.pixel_start,
+            self._graph.pixel_index,
+            self._graph.pixel_length,
+            self._graph.pixel_angle,
+            constants_olos,
+            loss,
+            label,
+        )
+        distance = np.hypot(*(self.pixels[direct] - (row, col)).T)
+        loss[direct] = law.line_of_sight_db_at_1m + law.line_of_sight_db_per_decade * np.log10(
+            np.maximum(distance, law.distance_floor_m)
+        )
+        return loss, label, tree
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def median_filter(gain: np.ndarray, outdoor: np.ndarray) -> np.ndarray:
+    """Return the 3 x 3 median over outdoor pixels only, the greater middle value of even counts."""
+    height, width = gain.shape
+    result = gain.copy()
+    window = np.empty(9)
+    for row in range(height):
+        for col in range(width):
+            if not outdoor[row, col]:
+                continue
+            count = 0
+            for r in range(max(row - 1, 0), min(row + 2, height)):
+                for c in range(max(col - 1, 0), min(col + 2, width)):
+                    if outdoor[r, c]:
+                        value = gain[r, c]
+                        k = count
+                        while k > 0 and window[k - 1] > value:
+                            window[k] = window[k - 1]
+                            k -= 1
+                        window[k] = value
+                        count += 1
+            result[row, col] = window[count // 2]
+    return result

@@ -1,0 +1,63 @@
+"""The loss law of the dominant path model and its fitted constants."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+
+from radiodiff.config import Settings, load_config
+
+CONSTANTS_FILE = Path(__file__).with_name("dominant_path.yaml")
+
+
+class Law(Settings):
+    """Path loss in dB over a path of length l metres with changes of direction theta_i.
+
+    Line of sight: PL = L_0 + n_LOS log10(l). Otherwise PL = L_0 + n_OLOS log10(l) +
+    sum_i f(theta_i) with f(theta) = a + b min(theta, theta_max).
+    """
+
+    distance_floor_m: float = Field(gt=0)
+    """Shorter paths lose as much as one of this length."""
+    line_of_sight_db_at_1m: float = Field(gt=0)
+    """L_0."""
+    line_of_sight_db_per_decade: float = Field(gt=0)
+    """n_LOS."""
+    obstructed_db_per_decade: float = Field(gt=0)
+    """n_OLOS."""
+    interaction_offset_db: float = Field(ge=0)
+    """a, the loss of any change of direction."""
+    interaction_db_per_degree: float = Field(ge=0)
+    """b."""
+    interaction_breakpoint_degree: float = Field(gt=0, le=180)
+    """theta_max, from which on the loss of an interaction is constant."""
+
+    def interaction_loss(self, theta_degree: float) -> float:
+        """Return f(theta) in dB."""
+        theta = min(theta_degree, self.interaction_breakpoint_degree)
+        return self.interaction_offset_db + self.interaction_db_per_degree * theta
+
+    def path_loss(self, length_m: float, angles_degree: tuple[float, ...] = ()) -> float:
+        """Return the loss in dB of one path: in line of sight if it never changes direction."""
+        slope = self.obstructed_db_per_decade if angles_degree else self.line_of_sight_db_per_decade
+        distance = math.log10(max(length_m, self.distance_floor_m))
+        return (
+            self.line_of_sight_db_at_1m
+            + slope * distance
+            + sum(self.interaction_loss(theta) for theta in angles_degree)
+        )
+
+
+class Constants(Settings):
+    """What ``dominant_path.yaml`` holds; written by ``scripts/calibrate_simulator.py``."""
+
+    law: Law
+
+
+@cache
+def constants() -> Constants:
+    """Return the fitted constants of the package."""
+    return load_config(CONSTANTS_FILE, Constants)
