@@ -1,0 +1,321 @@
+"""RadioDiff from buildings to radio maps: prompt, reverse diffusion, decoding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from radiodiff.data.prompts import PAPER_PROMPT, build_prompt, check_features
+from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, Mode, sample
+from radiodiff.errors import InputError
+from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.units import model_to_db, model_to_gray
+
+Array = np.ndarray | Tensor
+Points = Sequence[int] | Sequence[Sequence[int]] | Array
+"""One (row, column) or several, (N, 2)."""
+
+
+@dataclass
+class RadioDiffOutput(BaseOutput):
+    """Radio maps in three units, each (N, H, W) float32 on the pipeline's device.
+
+    Attributes:
+        path_gain_db: path gain in dB, from -147 to -47.84.
+        gray: gray level in [0, 1].
+        model: model range [-1, 1].
+    """
+
+    path_gain_db: Tensor
+    gray: Tensor
+    model: Tensor
+
+
+@dataclass
+class PairwiseOutput(BaseOutput):
+    """Path gain between A points and B points, each matrix (A, B) float32 in dB.
+
+    Attributes:
+        path_gain_db: mean of both directions, which is reciprocal as the channel is.
+        forward_db: transmitter at the point of A.
+        backward_db: transmitter at the point of B.
+        reciprocity_rmse_db: root mean square of forward minus backward over pairs of two points;
+            NaN where there is none.
+    """
+
+    path_gain_db: Tensor
+    forward_db: Tensor
+    backward_db: Tensor
+    reciprocity_rmse_db: float
+
+
+class RadioDiffPipeline(DiffusionPipeline):
+    """Generates radio maps for any city, transmitter and vehicles, without measurements.
+
+    Args:
+        vae: autoencoder of single-channel maps; its ``scaling_factor`` is the latent scale.
+        denoiser: predicts the attenuation and the noise of latents.
+        scheduler: the reverse process.
+        prompt_features: names from ``radiodiff.data.prompts.PROMPT_FEATURES``, in channel order.
+
+    Raises:
+        InputError: components that do not fit each other, or unknown prompt features.
+    """
+
+    model_cpu_offload_seq = "denoiser->vae"
+
+    vae: AutoencoderKL
+    denoiser: DecoupledUNet
+    scheduler: DecoupledScheduler
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        denoiser: DecoupledUNet,
+        scheduler: DecoupledScheduler,
+        prompt_features: Sequence[str] = PAPER_PROMPT,
+    ) -> None:
+        super().__init__()
+        check_features(prompt_features)
+        for what, found, expected in (
+            ("prompt features", len(prompt_features), denoiser.config.prompt_channels),
+            (
+                "latent channels of the vae",
+                vae.config.latent_channels,
+                denoiser.config.latent_channels,
+            ),
+            (
+                "attenuation of the scheduler",
+                scheduler.config.attenuation,
+                denoiser.config.attenuation,
+            ),
+        ):
+            if found != expected:
+                raise InputError(f"{what}: found {found}, the denoiser has {expected}")
+        self.register_modules(vae=vae, denoiser=denoiser, scheduler=scheduler)
+        self.register_to_config(prompt_features=list(prompt_features))
+
+    @classmethod
+    def from_pretrained(
+        cls, directory: str | Path, torch_dtype: torch.dtype | None = None
+    ) -> RadioDiffPipeline:
+        """Load what ``save_pretrained`` wrote.
+
+        Args:
+            directory: holds ``model_index.json`` and a folder per component.
+            torch_dtype: dtype of both networks; None keeps that of the files.
+
+        Raises:
+            InputError: the directory is no saved RadioDiffPipeline.
+        """
+        directory = Path(directory)
+        index = directory / "model_index.json"
+        if not index.is_file():
+            raise InputError(f"{directory}: no model_index.json, so no saved RadioDiffPipeline")
+        config = json.loads(index.read_text(encoding="utf-8"))
+        if config.get("_class_name") != cls.__name__:
+            raise InputError(
+                f"{index}: found a {config.get('_class_name')}, expected a {cls.__name__}"
+            )
+        dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
+        try:
+            return cls(
+                vae=AutoencoderKL.from_pretrained(directory, subfolder="vae", **dtype),
+                denoiser=DecoupledUNet.from_pretrained(directory, subfolder="denoiser", **dtype),
+                scheduler=DecoupledScheduler.from_pretrained(directory, subfolder="scheduler"),
+                prompt_features=config["prompt_features"],
+            )
+        except OSError as error:
+            raise InputError(f"{directory}: {str(error).splitlines()[0]}") from None
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        buildings: Array,
+        transmitter: Points,
+        vehicles: Array | None = None,
+        num_inference_steps: int = 5,
+        num_samples: int = 1,
+        generator: Generators = None,
+        mode: Mode | None = None,
+        zero_buildings: bool = False,
+    ) -> RadioDiffOutput:
+        """Generate radio maps.
+
+        One scene for all, or N of each: a single mask, transmitter or vehicle mask serves the
+        whole batch.
+
+        Args:
+            buildings: (H, W) or (N, H, W) mask, bool or 0 and 1.
+            transmitter: (row, column) or (N, 2), outdoors.
+            vehicles: (H, W) or (N, H, W) mask; None for static maps.
+            num_inference_steps: evaluations of the denoiser.
+            num_samples: maps per scene; the output holds those of one scene next to each other.
+            generator: source of all noise; a list gives one to each output map, which then does
+                not depend on the rest of the batch. None draws from torch's default generator.
+            mode: ``mean`` for the least error, ``sample`` for the right spread; None takes the
+                scheduler as it was configured.
+            zero_buildings: set building interiors to gray 0, as in RadioMapSeer.
+
+        Raises:
+            InputError: a mask that is not binary, a transmitter outside or in a building, sides
+                that the strides do not divide, batches of different lengths.
+        """
+        masks, prompt = self._prepare(buildings, transmitter, vehicles)
+        if num_samples < 1:
+            raise InputError(f"num_samples: found {num_samples}, at least 1")
+        n = len(prompt) * num_samples
+        if isinstance(generator, list) and len(generator) != n:
+            raise InputError(f"generator: found {len(generator)} generators for {n} maps")
+
+        device = self._execution_device
+        stride = self._vae_stride
+        latent_size = (prompt.shape[-2] // stride, prompt.shape[-1] // stride)
+        features = [
+            feature.repeat_interleave(num_samples, dim=0)
+            for feature in self.denoiser.encode_prompt(prompt.to(device), latent_size)
+        ]
+        scheduler = self._scheduler_for(mode)
+        scheduler.set_timesteps(num_inference_steps, device)
+        # Latents stay in float32 whatever the networks compute in.
+        noise = randn_tensor(
+            (n, self.vae.config.latent_channels, *latent_size), generator, device, torch.float32
+        )
+        z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
+
+        latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
+        model = self.vae.decode(latents).sample[:, 0].float().clamp(-1.0, 1.0)
+        if zero_buildings:
+            inside = torch.from_numpy(masks).to(device).repeat_interleave(num_samples, dim=0)
+            model = model.masked_fill(inside, -1.0)
+        return RadioDiffOutput(
+            path_gain_db=model_to_db(model), gray=model_to_gray(model), model=model
+        )
+
+    def path_gain_between(
+        self,
+        points_a: Points,
+        points_b: Points,
+        buildings: Array,
+        vehicles: Array | None = None,
+        num_inference_steps: int = 5,
+        generator: torch.Generator | None = None,
+        mode: Mode | None = None,
+        batch_size: int = 8,
+    ) -> PairwiseOutput:
+        """Predict the path gain between any two points, by moving the transmitter (Sec. V-F).
+
+        Every distinct point transmits once, so both directions of all pairs cost A + B maps. The
+        network does not know that the channel is reciprocal; how far it is from that is reported.
+
+        Args:
+            points_a: (row, column) or (A, 2), outdoors.
+            points_b: (row, column) or (B, 2), outdoors.
+            buildings: (H, W) mask of the city.
+            vehicles: (H, W) mask; None for a static map.
+            num_inference_steps: evaluations of the denoiser per map.
+            generator: source of all noise.
+            mode: see :meth:`__call__`.
+            batch_size: maps generated at a time.
+
+        Raises:
+            InputError: see :meth:`__call__`.
+        """
+        a, b = _as_points(points_a, "points_a"), _as_points(points_b, "points_b")
+        points, index = np.unique(np.concatenate([a, b]), axis=0, return_inverse=True)
+        rows, columns = points.T
+        of_a, of_b = index[: len(a)], index[len(a) :]
+        gains = []
+        for start in range(0, len(points), batch_size):
+            maps = self(
+                buildings,
+                points[start : start + batch_size],
+                vehicles,
+                num_inference_steps,
+                generator=generator,
+                mode=mode,
+            ).path_gain_db
+            gains.append(maps[:, rows, columns])
+        gain = torch.cat(gains)
+        forward, backward = gain[of_a][:, of_b], gain[of_b][:, of_a].T
+        two_points = torch.from_numpy(of_a[:, None] != of_b[None, :]).to(gain.device)
+        difference = (forward - backward)[two_points]
+        return PairwiseOutput(
+            path_gain_db=(forward + backward) / 2,
+            forward_db=forward,
+            backward_db=backward,
+            reciprocity_rmse_db=difference.square().mean().sqrt().item(),
+        )
+
+    @property
+    def _vae_stride(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def _scheduler_for(self, mode: Mode | None) -> DecoupledScheduler:
+        if mode is None:
+            return self.scheduler
+        return DecoupledScheduler.from_config(
+            self.scheduler.config, mode=mode, sampler=None, grid_power=None
+        )
+
+    def _prepare(
+        self, buildings: Array, transmitter: Points, vehicles: Array | None
+    ) -> tuple[np.ndarray, Tensor]:
+        """Return building masks (N, H, W) bool and prompts (N, C, H, W), both checked."""
+        masks = _as_batch(buildings, "buildings")
+        points = _as_points(transmitter, "transmitter")
+        cars = None if vehicles is None else _as_batch(vehicles, "vehicles")
+        height, width = masks.shape[1:]
+        stride = self._vae_stride * self.denoiser.latent_stride
+        if height % stride or width % stride:
+            raise InputError(
+                f"buildings: found {height} x {width} pixels, sides must be multiples of {stride}"
+            )
+
+        lengths = {"buildings": len(masks), "transmitter": len(points)}
+        if cars is not None:
+            lengths["vehicles"] = len(cars)
+        n = max(lengths.values())
+        for name, length in lengths.items():
+            if length not in (1, n):
+                raise InputError(f"{name}: found a batch of {length}, expected 1 or {n}")
+        prompts = [
+            build_prompt(
+                self.config.prompt_features,
+                masks[i % len(masks)],
+                points[i % len(points)],
+                None if cars is None else cars[i % len(cars)],
+            )
+            for i in range(n)
+        ]
+        return np.broadcast_to(masks, (n, height, width)) > 0, torch.stack(prompts)
+
+
+def _as_batch(mask: Array, name: str) -> np.ndarray:
+    array = _as_numpy(mask)
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise InputError(f"{name}: shape {array.shape}, expected (H, W) or (N, H, W)")
+    return array if array.ndim == 3 else array[None]
+
+
+def _as_points(points: Points, name: str) -> np.ndarray:
+    try:
+        array = _as_numpy(points)
+    except ValueError:
+        raise InputError(f"{name}: expected (row, column) or (N, 2), found {points}") from None
+    if array.ndim not in (1, 2) or array.shape[-1] != 2 or array.size == 0:
+        raise InputError(f"{name}: shape {array.shape}, expected (row, column) or (N, 2)")
+    return array.reshape(-1, 2)
+
+
+def _as_numpy(array: Array | Sequence) -> np.ndarray:
+    return array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
