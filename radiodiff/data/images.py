@@ -73,25 +73,18 @@ def read_antenna_png(path: str | Path, shape: tuple[int, int]) -> tuple[int, int
     return int(pixels[0, 0]), int(pixels[0, 1])
 
 
-def read_antenna_json(path: str | Path, shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """Read ``antenna/{map}.json``: a list of [x, y], x to the right, y up from the bottom row.
-
-    Args:
-        path: the file.
-        shape: (H, W) of the map; row = H - 1 - y.
-
-    Returns:
-        (row, column) of every transmitter.
+def read_antenna_json(path: str | Path) -> list[tuple[int, int]]:
+    """Read ``antenna/{map}.json``, a list of [x, y] in whole pixels, one per transmitter.
 
     Raises:
         InputError: the file is missing, no JSON, or not a list of pairs of numbers.
     """
     try:
         positions = json.loads(Path(path).read_text(encoding="utf-8"))
-        pairs = [(shape[0] - 1 - round(float(y)), round(float(x))) for x, y in positions]
+        pairs = [(round(float(x)), round(float(y))) for x, y in positions]
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
-    except (OSError, TypeError, ValueError):
+    except (OSError, TypeError, ValueError, OverflowError):
         raise InputError(f"{path}: expected a JSON list of [x, y] positions") from None
     return pairs
 

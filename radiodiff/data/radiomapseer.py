@@ -35,6 +35,10 @@ Buildings = Literal["complete", "missing1", "missing2", "missing3", "missing4"]
 Threshold = Literal["none", "thr2"]
 SplitName = Literal["radiounet", "radiodiff", "inverse", "fraction", "all", "explicit"]
 
+ANTENNA_TOLERANCE = 2.0
+"""Pixels between a listed transmitter and the centre of the brightest pixels of its gain image; on
+real maps the latter is up to one pixel off."""
+
 _GAIN_NAME = re.compile(r"(\d+)_(\d+)\.png")
 
 Value = TypeVar("Value")
@@ -168,8 +172,7 @@ class RadioMapSeer(Dataset[Sample]):
 
     def levels(self, index: int) -> np.ndarray:
         """Return the (H, W) uint8 levels of a gain image as stored, before any threshold."""
-        path = self.gain_folder / f"{self.name(index)}.png"
-        return self._cached(path, lambda: read_levels(path, self.shape))
+        return self._levels(*self.pairs[index])
 
     def preload(self) -> None:
         """Decode every image into the cache, with a progress bar.
@@ -183,6 +186,10 @@ class RadioMapSeer(Dataset[Sample]):
             self._transmitter(map_id, transmitter, self._buildings(map_id, self.shape))
             self._vehicles(map_id)
             self.levels(index)
+
+    def _levels(self, map_id: int, transmitter_id: int) -> np.ndarray:
+        path = self.gain_folder / f"{map_id}_{transmitter_id}.png"
+        return self._cached(path, lambda: read_levels(path, self.shape))
 
     def _buildings(self, map_id: int, shape: tuple[int, int] | None) -> np.ndarray:
         path = self.buildings_folder / f"{map_id}.png"
@@ -215,12 +222,22 @@ class RadioMapSeer(Dataset[Sample]):
                 f"{self.root}: no position of transmitter {transmitter_id} of map {map_id}: there "
                 f"is neither png/antennas/{map_id}_{transmitter_id}.png nor antenna/{map_id}.json"
             )
-        positions = self._cached(path, lambda: read_antenna_json(path, self.shape))
+        positions = self._cached(path, lambda: read_antenna_json(path))
         if transmitter_id >= len(positions):
             raise InputError(
                 f"{path}: lists {len(positions)} transmitters, number {transmitter_id} is missing"
             )
-        return positions[transmitter_id], path
+        # Trees differ in whether y counts from the top or the bottom row; the gain tells.
+        x, y = positions[transmitter_id]
+        levels = self._levels(map_id, transmitter_id)
+        row, column = np.argwhere(levels == levels.max()).mean(axis=0)
+        y_down = min(y, self.shape[0] - 1 - y, key=lambda y_down: abs(y_down - row))
+        if max(abs(y_down - row), abs(x - column)) > ANTENNA_TOLERANCE:
+            raise InputError(
+                f"{path}: transmitter {transmitter_id} at x = {x}, y = {y}, but the gain image is "
+                f"brightest at row {row:.0f}, column {column:.0f}; use the antenna images instead"
+            )
+        return (y_down, x), path
 
     def _cached(self, path: Path, read: Callable[[], Value]) -> Value:
         if self._cache is None:

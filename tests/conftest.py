@@ -1,0 +1,82 @@
+"""Fixtures shared by all tests: a small tree in RadioMapSeer's layout, and the real one."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TREE_MAPS = (3, 7, 12, 30)
+TREE_TRANSMITTERS = 3
+TREE_SHAPE = (24, 32)
+
+
+def write_png(path: Path, levels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(levels).save(path)
+
+
+def write_tree(
+    root: Path,
+    maps: tuple[int, ...] = TREE_MAPS,
+    transmitters: int = TREE_TRANSMITTERS,
+    shape: tuple[int, int] = TREE_SHAPE,
+    simulations: tuple[str, ...] = ("DPM", "carsDPM"),
+) -> Path:
+    """Write a tree of rectangular buildings; gain falls with log distance and is 0 in buildings."""
+    rng = np.random.default_rng(0)
+    height, width = shape
+    rows, columns = np.mgrid[:height, :width]
+    for map_id in maps:
+        buildings = np.zeros(shape, dtype=bool)
+        for _ in range(3):
+            top, left = rng.integers(0, height - 6), rng.integers(0, width - 6)
+            buildings[top : top + 5, left : left + 4] = True
+        write_png(root / f"png/buildings_complete/{map_id}.png", np.uint8(255) * buildings)
+        missing = buildings.copy()
+        missing[:, : width // 2] = False
+        for version in (1, 2):
+            folder = root / f"png/buildings_missing1/{version}"
+            write_png(folder / f"{map_id}.png", np.uint8(255) * missing)
+        cars = np.zeros(shape, dtype=bool)
+        cars[tuple(rng.choice(np.argwhere(~buildings)))] = True
+        write_png(root / f"png/cars/{map_id}.png", np.uint8(255) * cars)
+        positions = rng.choice(np.argwhere(~buildings & ~cars), transmitters, replace=False)
+        for transmitter, (row, column) in enumerate(positions):
+            antenna = np.zeros(shape, dtype=np.uint8)
+            antenna[row, column] = 255
+            write_png(root / f"png/antennas/{map_id}_{transmitter}.png", antenna)
+            distance = np.maximum(np.hypot(rows - row, columns - column), 1.0)
+            gain = np.rint(255 - 64.5 * np.log10(distance)).astype(np.uint8)
+            gain[buildings] = 0
+            for simulation in simulations:
+                dimmed = np.where(cars, gain // 2, gain) if "cars" in simulation else gain
+                write_png(root / f"gain/{simulation}/{map_id}_{transmitter}.png", dimmed)
+        (root / "antenna").mkdir(exist_ok=True)
+        listed = [[int(column), int(row)] for row, column in positions]
+        (root / f"antenna/{map_id}.json").write_text(json.dumps(listed))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of 4 maps (ids 3, 7, 12, 30) with 3 transmitters, 24 x 32 pixels; do not change it."""
+    return write_tree(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a tree of one's own; takes the arguments of write_tree after root."""
+    return lambda **options: write_tree(tmp_path / "tree", **options)
+
+
+@pytest.fixture(scope="session")
+def real_root() -> Path:
+    """The real dataset, named by the environment variable RADIOMAPSEER_ROOT."""
+    root = os.environ.get("RADIOMAPSEER_ROOT")
+    if not root:
+        pytest.skip("RADIOMAPSEER_ROOT is not set")
+    return Path(root)

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from radiodiff.data.prompts import PAPER_PROMPT, PROMPT_FEATURES, build_prompt
+from radiodiff.data.visibility import line_of_sight
+from radiodiff.errors import InputError
+
+
+@pytest.fixture
+def buildings():
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[2:4, 3:5] = True
+    return mask
+
+
+def test_paper_prompt_of_a_static_map(buildings):
+    prompt = build_prompt(PAPER_PROMPT, buildings, (0, 5))
+    assert prompt.shape == (3, 6, 8)
+    assert prompt.dtype == torch.float32
+    signed = torch.from_numpy(np.where(buildings, 1.0, -1.0).astype(np.float32))
+    assert torch.equal(prompt[0], signed)
+    assert torch.equal(prompt[2], signed)
+    assert prompt[1, 0, 5] == 1
+    assert prompt[1].sum() == 1 - (6 * 8 - 1)
+
+
+def test_vehicles_take_the_third_channel(buildings):
+    vehicles = np.zeros_like(buildings)
+    vehicles[5, 7] = True
+    prompt = build_prompt(PAPER_PROMPT, buildings, (0, 5), vehicles)
+    assert (prompt[2] == 1).nonzero().tolist() == [[5, 7]]
+    assert torch.equal(prompt[:2], build_prompt(PAPER_PROMPT, buildings, (0, 5))[:2])
+
+
+def test_distance_is_logarithmic_between_transmitter_and_diagonal():
+    empty = np.zeros((30, 40), dtype=bool)
+    distance = build_prompt(["distance"], empty, (0, 0))[0]
+    assert distance[0, 0] == distance[0, 1] == distance[1, 0] == -1
+    assert distance[-1, -1] == pytest.approx(1, abs=0.02)
+    # The diagonal is 50 pixels: half way in the logarithm is sqrt(50).
+    assert distance[5, 5] == pytest.approx(0.0, abs=1e-6)
+    assert distance[3, 4] == pytest.approx(2 * np.log(5) / np.log(50) - 1, abs=1e-6)
+
+
+def test_line_of_sight_channel_is_the_signed_visibility(buildings):
+    channel = build_prompt(["line_of_sight"], buildings, (3, 0))[0].numpy()
+    assert np.array_equal(channel > 0, line_of_sight(buildings, (3, 0)))
+    assert set(np.unique(channel)) == {-1.0, 1.0}
+
+
+def test_every_feature_stays_in_range_and_keeps_the_order_asked_for(buildings):
+    names = list(PROMPT_FEATURES)[::-1]
+    prompt = build_prompt(names, buildings, (0, 7))
+    assert prompt.abs().max() <= 1
+    for channel, name in zip(prompt, names, strict=True):
+        assert torch.equal(channel, build_prompt([name], buildings, (0, 7))[0])
+
+
+@pytest.mark.parametrize("convert", [torch.from_numpy, np.asarray, lambda m: m.astype(np.float32)])
+def test_masks_and_positions_may_be_arrays_or_tensors(buildings, convert):
+    prompt = build_prompt(PAPER_PROMPT, convert(buildings), torch.tensor([0, 5]))
+    assert torch.equal(prompt, build_prompt(PAPER_PROMPT, buildings, (0, 5)))
+
+
+@pytest.mark.parametrize(
+    ("transmitter", "words"),
+    [
+        ((3, 4), r"\(3, 4\) is inside a building; place it on an outdoor pixel"),
+        ((6, 0), r"\(6, 0\) is outside the map; rows are 0 .. 5, columns 0 .. 7"),
+        ((0, -1), "outside the map"),
+        ((0.5, 1), r"expected \(row, column\) in whole pixels"),
+        ((float("nan"), 1), "in whole pixels"),
+        ((1, 2, 3), "in whole pixels"),
+        (None, "in whole pixels"),
+    ],
+)
+def test_impossible_transmitters_are_refused(buildings, transmitter, words):
+    with pytest.raises(InputError, match=words):
+        build_prompt(PAPER_PROMPT, buildings, transmitter)
+
+
+@pytest.mark.parametrize("value", [0.5, 255, -1, float("nan")])
+def test_masks_that_are_not_binary_are_refused(buildings, value):
+    mask = buildings.astype(np.float32)
+    mask[0, 0] = value
+    with pytest.raises(InputError, match=f"buildings: not a binary mask, it holds {value}"):
+        build_prompt(PAPER_PROMPT, mask, (0, 5))
+
+
+def test_shapes_and_names_are_checked(buildings):
+    with pytest.raises(InputError, match=r"buildings: shape .* expected a mask"):
+        build_prompt(PAPER_PROMPT, buildings[None], (0, 5))
+    with pytest.raises(InputError, match="vehicles: shape"):
+        build_prompt(PAPER_PROMPT, buildings, (0, 5), buildings.T)
+    with pytest.raises(InputError, match="found 'building', allowed: buildings, transmitter"):
+        build_prompt(["building"], buildings, (0, 5))
+    with pytest.raises(InputError, match="prompt features: found none"):
+        build_prompt([], buildings, (0, 5))
