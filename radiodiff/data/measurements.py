@@ -1,0 +1,240 @@
+"""Sparse, noisy power reports on a map's grid: where they fall, what they say, how sure they are.
+
+Masks follow RadioDiff-Inverse, section V: the missing ratio is exact. "Unaware" counts the whole
+map; "aware" observes every building pixel as well and counts outdoor pixels only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radiodiff.errors import InputError
+from radiodiff.units import db_std_to_model, db_to_model, model_to_db
+
+BLOCK_SHAPE = (2, 3)
+"""Rows and columns of the paper's sample blocks."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Noisy values of some pixels of B maps."""
+
+    values: Tensor
+    """(B, 1, H, W) float32, model range; 0 where nothing was observed."""
+    mask: Tensor
+    """(B, 1, H, W) bool, true where a value was observed."""
+    noise_std: Tensor | None = None
+    """(B, 1, H, W) float32 sigma of every value in model range; None leaves it to the caller."""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 4 or self.values.shape[1] != 1:
+            raise InputError(
+                f"measured values have shape {tuple(self.values.shape)}; allowed is (B, 1, H, W)"
+            )
+        if self.mask.shape != self.values.shape or self.mask.dtype != torch.bool:
+            raise InputError(
+                f"the mask is {tuple(self.mask.shape)} {self.mask.dtype}; needed is "
+                f"{tuple(self.values.shape)} torch.bool like the values"
+            )
+        counts = self.mask.flatten(1).sum(dim=1)
+        if (counts == 0).any():
+            raise InputError(f"map {int(counts.argmin())} of the batch has no observed pixel")
+        if not torch.isfinite(self.values[self.mask]).all():
+            raise InputError("a measured value is not finite (NaN or infinite); leave it out")
+        if self.noise_std is not None:
+            if self.noise_std.shape != self.values.shape:
+                raise InputError(
+                    f"noise_std has shape {tuple(self.noise_std.shape)}; needed is "
+                    f"{tuple(self.values.shape)} like the values"
+                )
+            check_noise_std(self.noise_std[self.mask])
+
+    def with_noise(self, noise_std: float | Tensor) -> Measurements:
+        """Return the same values with sigma set to a number or a (B, 1, H, W) tensor."""
+        sigma = torch.as_tensor(noise_std, dtype=self.values.dtype, device=self.values.device)
+        return Measurements(self.values, self.mask, sigma.expand_as(self.values))
+
+    def to(self, device: torch.device | str) -> Measurements:
+        """Return a copy on ``device``."""
+        noise_std = None if self.noise_std is None else self.noise_std.to(device)
+        return Measurements(self.values.to(device), self.mask.to(device), noise_std)
+
+
+def check_noise_std(noise_std: float | Tensor) -> None:
+    """Refuse a measurement error that is negative or not finite.
+
+    Raises:
+        InputError: naming the value.
+    """
+    sigma = torch.as_tensor(noise_std)
+    bad = ~(torch.isfinite(sigma) & (sigma >= 0))
+    if bad.any():
+        found = float(sigma[bad].flatten()[0])
+        raise InputError(f"noise_std is {found:g}; allowed are finite numbers >= 0 in model range")
+
+
+def pixel_mask(
+    shape: tuple[int, int],
+    missing_ratio: float,
+    generator: np.random.Generator,
+    buildings: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw single observed pixels ("1 x 1").
+
+    Args:
+        shape: rows and columns.
+        missing_ratio: share of pixels not observed, in [0, 1), exact to a pixel.
+        generator: source of randomness.
+        buildings: (H, W) bool. Given ("aware"), every building pixel is observed and the ratio
+            counts outdoor pixels; None ("unaware") counts the whole map.
+
+    Returns:
+        (H, W) bool, true where observed.
+
+    Raises:
+        InputError: impossible ratio, or no pixel is left to observe.
+    """
+    candidates = _outdoors(shape, buildings)
+    count = _observed_count(int(candidates.sum()), missing_ratio)
+    mask = np.zeros(shape, dtype=bool)
+    mask.flat[generator.choice(np.flatnonzero(candidates), size=count, replace=False)] = True
+    return mask if buildings is None else mask | buildings
+
+
+def block_mask(
+    shape: tuple[int, int],
+    missing_ratio: float,
+    generator: np.random.Generator,
+    buildings: np.ndarray,
+    aware: bool,
+) -> np.ndarray:
+    """Draw non-overlapping 2 x 3 sample blocks off buildings.
+
+    Blocks lie on a grid of random origin. The last block is cut short where the ratio asks for it.
+
+    Args:
+        shape: rows and columns.
+        missing_ratio: share of pixels not observed, in [0, 1), exact to a pixel.
+        generator: source of randomness.
+        buildings: (H, W) bool; no block touches them.
+        aware: observe building pixels as well, and count outdoor pixels only.
+
+    Returns:
+        (H, W) bool, true where observed.
+
+    Raises:
+        InputError: impossible ratio, or the blocks off buildings do not suffice for it.
+    """
+    outdoors = _outdoors(shape, buildings)
+    count = _observed_count(int(outdoors.sum()) if aware else outdoors.size, missing_ratio)
+    rows, columns = BLOCK_SHAPE
+    top, left = generator.integers(rows), generator.integers(columns)
+    high, wide = (shape[0] - top) // rows, (shape[1] - left) // columns
+    pixels = np.arange(outdoors.size).reshape(shape)
+    inner = pixels[top : top + high * rows, left : left + wide * columns]
+    grid = inner.reshape(high, rows, wide, columns).swapaxes(1, 2).reshape(-1, rows * columns)
+    free = grid[outdoors.flat[grid].all(axis=1)]
+    if free.size < count:
+        lowest = 1.0 - free.size / (outdoors.sum() if aware else outdoors.size)
+        raise InputError(
+            f"missing_ratio = {missing_ratio}: blocks of {rows} x {columns} off buildings leave at "
+            f"least {lowest:.3f} missing on this map"
+        )
+    mask = np.zeros(shape, dtype=bool)
+    mask.flat[generator.permutation(free).reshape(-1)[:count]] = True
+    return mask | buildings if aware else mask
+
+
+def measure(
+    gain: Tensor,
+    mask: Tensor,
+    noise_std: float,
+    generator: torch.Generator,
+    quantise_db: float | None = None,
+) -> Measurements:
+    """Observe maps through a mask with Gaussian noise, eq. (21): y = A x + n.
+
+    Args:
+        gain: (B, 1, H, W) true maps, model range.
+        mask: (B, 1, H, W) bool.
+        noise_std: sigma in model range, >= 0.
+        generator: source of the noise, on the device of ``gain``.
+        quantise_db: round reports to this step in dB, e.g. 1 as handsets do. The rounding error,
+            uniform with standard deviation step / sqrt(12), is added to the stated noise.
+    """
+    check_noise_std(noise_std)
+    noise = torch.randn(gain.shape, generator=generator, device=gain.device, dtype=gain.dtype)
+    values = gain + noise_std * noise
+    variance = noise_std**2
+    if quantise_db is not None:
+        values = db_to_model(quantise_db * torch.round(model_to_db(values) / quantise_db))
+        variance += db_std_to_model(quantise_db / 12**0.5) ** 2
+    values = torch.where(mask, values, torch.zeros_like(values))
+    return Measurements(values, mask, torch.full_like(values, variance**0.5))
+
+
+def combine_reports(
+    positions: np.ndarray,
+    values: np.ndarray,
+    noise_std: np.ndarray | float,
+    shape: tuple[int, int],
+) -> Measurements:
+    """Put reports on the grid; several in one cell are averaged with inverse-variance weights.
+
+    Args:
+        positions: (N, 2) row and column, fractional; a cell is the square around its centre.
+        values: (N,) model range.
+        noise_std: (N,) or one sigma, model range, > 0 so that a weight exists.
+        shape: rows and columns of the grid.
+
+    Returns:
+        Measurements of one map, with a noise level per cell.
+
+    Raises:
+        InputError: positions outside the grid, values or noise that are not usable.
+    """
+    positions = np.asarray(positions, dtype=np.float64).reshape(-1, 2)
+    values = np.asarray(values, dtype=np.float64)
+    sigma = np.broadcast_to(np.asarray(noise_std, dtype=np.float64), values.shape)
+    if not np.isfinite(values).all() or not np.isfinite(positions).all():
+        raise InputError("a report has a value or position that is not finite; leave it out")
+    if not (np.isfinite(sigma) & (sigma > 0)).all():
+        raise InputError("reports need a noise level > 0 each, so that they can be averaged")
+    cells = np.rint(positions).astype(np.int64)
+    outside = ((cells < 0) | (cells >= np.array(shape))).any(axis=1)
+    if outside.any():
+        row, column = positions[outside][0]
+        raise InputError(
+            f"{int(outside.sum())} of {len(cells)} reports lie outside the grid of {shape[0]} x "
+            f"{shape[1]}, the first at row {row:g}, column {column:g}"
+        )
+    index = np.ravel_multi_index((cells[:, 0], cells[:, 1]), shape)
+    size = shape[0] * shape[1]
+    precision = np.bincount(index, weights=sigma**-2, minlength=size)
+    weighted = np.bincount(index, weights=values * sigma**-2, minlength=size)
+    seen = precision > 0
+    safe = np.where(seen, precision, 1.0)
+    fields = (np.where(seen, weighted, 0.0) / safe, seen, np.where(seen, safe**-0.5, 0.0))
+    mean, mask, std = (torch.from_numpy(f.reshape(1, 1, *shape)) for f in fields)
+    return Measurements(mean.float(), mask, std.float())
+
+
+def _outdoors(shape: tuple[int, int], buildings: np.ndarray | None) -> np.ndarray:
+    if buildings is None:
+        return np.ones(shape, dtype=bool)
+    if buildings.shape != shape:
+        raise InputError(f"buildings have shape {buildings.shape}; needed is {shape}")
+    return ~buildings.astype(bool)
+
+
+def _observed_count(total: int, missing_ratio: float) -> int:
+    if not 0.0 <= missing_ratio < 1.0:
+        raise InputError(f"missing_ratio = {missing_ratio}: allowed are 0 <= ratio < 1")
+    count = round(total * (1.0 - missing_ratio))
+    if count == 0:
+        raise InputError(f"missing_ratio = {missing_ratio} leaves no pixel of {total} observed")
+    return count

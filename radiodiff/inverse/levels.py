@@ -1,0 +1,93 @@
+"""Noise levels: which steps of the diffusion are taken, and where a measurement belongs among them.
+
+A level is written as ``alpha_bar`` in (0, 1]: x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) n.
+A list of levels runs from the noisiest to 1, the clean map; each pair of neighbours is one step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from radiodiff.errors import InputError
+
+
+def measurement_level(noise_std: Tensor) -> Tensor:
+    """Return the level tau whose noise equals a measurement's.
+
+    y = x_0 + sigma n has the law of x_tau / sqrt(alpha_bar_tau) where
+    (1 - alpha_bar_tau) / alpha_bar_tau = sigma^2.
+
+    Args:
+        noise_std: sigma in model range, any shape, >= 0.
+
+    Returns:
+        alpha_bar_tau in (0, 1], float64, same shape.
+    """
+    return 1.0 / (1.0 + noise_std.double() ** 2)
+
+
+def choose_levels(alphas_cumprod: Tensor, num_steps: int) -> Tensor:
+    """Choose ``num_steps`` training levels, evenly spaced, and the clean map after them.
+
+    Args:
+        alphas_cumprod: (T,) levels the prior was trained at, decreasing.
+        num_steps: number of network calls, 1 .. T.
+
+    Returns:
+        (num_steps + 1,) float64 increasing levels; the last is 1.
+
+    Raises:
+        InputError: more steps than training levels, or none.
+    """
+    total = len(alphas_cumprod)
+    if not 1 <= num_steps <= total:
+        raise InputError(f"num_inference_steps = {num_steps}: allowed are 1 .. {total}")
+    timesteps = torch.linspace(total - 1, 0, num_steps, dtype=torch.float64).round().long()
+    levels = alphas_cumprod.double().cpu()[timesteps]
+    return torch.cat([levels, torch.ones(1, dtype=torch.float64)])
+
+
+def insert_levels(alpha_bar: Tensor, inserted: Tensor) -> Tensor:
+    """Insert levels into a schedule, exactly, without moving the others.
+
+    Args:
+        alpha_bar: (K + 1,) increasing levels.
+        inserted: (L,) levels; those outside the schedule's range or already in it are dropped.
+
+    Returns:
+        (K + 1 + up to L,) increasing levels.
+    """
+    inside = inserted[(inserted > alpha_bar[0]) & (inserted < alpha_bar[-1])]
+    return torch.unique(torch.cat([alpha_bar, inside.double()]))
+
+
+def share_levels(noise_std: Tensor, observed: Tensor, max_levels: int) -> Tensor:
+    """Limit the number of distinct noise levels among the samples of one map.
+
+    Up to ``max_levels`` distinct values are kept exactly. More are rounded up to a geometric grid,
+    so a sample is never trusted more than it deserves.
+
+    Args:
+        noise_std: sigma per pixel of one map.
+        observed: same shape, bool.
+        max_levels: at least 2.
+
+    Returns:
+        sigma per pixel, same shape.
+    """
+    distinct = torch.unique(noise_std[observed])
+    if len(distinct) <= max_levels:
+        return noise_std
+    positive = distinct[distinct > 0]
+    exact_zero = len(positive) < len(distinct)
+    grid = torch.logspace(
+        float(positive[0].log10()),
+        float(positive[-1].log10()),
+        max_levels - exact_zero,
+        dtype=torch.float64,
+        device=noise_std.device,
+    ).to(noise_std)
+    grid[-1] = positive[-1]
+    nearest_above = grid[torch.searchsorted(grid, noise_std.contiguous()).clamp(max=len(grid) - 1)]
+    return torch.where(observed & (noise_std > 0), nearest_above, noise_std)

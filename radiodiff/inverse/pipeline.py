@@ -1,0 +1,293 @@
+"""RadioDiff-Inverse as a diffusers pipeline: from sparse reports to a map and its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline
+from torch import Tensor, nn
+
+from radiodiff.data.measurements import Measurements, check_noise_std
+from radiodiff.errors import InputError
+from radiodiff.inverse.filtering import FilterSettings, sample_posterior
+from radiodiff.inverse.levels import choose_levels
+from radiodiff.inverse.prior import make_denoiser
+from radiodiff.inverse.sensing import DEFAULT_SHADOW_THRESHOLD, locate_transmitter, shadow_mask
+
+BUILDING_VALUE = -1.0
+"""Path gain inside a building, model range: the truncation of RadioMapSeer."""
+UPDATE_SHARE = 0.35
+"""Share of the steps that :meth:`RadioDiffInversePipeline.update` repeats."""
+
+
+@dataclass(frozen=True)
+class InverseOutput:
+    """The posterior of B maps. Values are in model range; see :mod:`radiodiff.units` for dB."""
+
+    mean: Tensor
+    """(B, 1, H, W) weighted mean of the samples."""
+    std: Tensor
+    """(B, 1, H, W) weighted standard deviation of the samples."""
+    samples: Tensor
+    """(B, M, 1, H, W)."""
+    log_weights: Tensor
+    """(B, M) float64, normalised."""
+    building_mask: Tensor
+    """(B, 1, H, W) bool: mean below the shadow threshold, or the buildings given."""
+    transmitter: Tensor
+    """(B, 2) float64 estimated row and column."""
+    measurements: Measurements
+    """What the map was made from, with every noise level."""
+    buildings: Tensor | None
+    """(B, 1, H, W) bool buildings given by the caller."""
+
+    def quantile(self, probability: float) -> Tensor:
+        """Return the weighted quantile of the samples in every pixel, (B, 1, H, W).
+
+        Between samples it is interpolated linearly, each sitting in the middle of its weight.
+        """
+        ordered, order = self.samples.sort(dim=1)
+        weights = self.log_weights.exp().view(*order.shape[:2], 1, 1, 1).expand(order.shape)
+        weights = weights.gather(1, order)
+        middle = (weights.cumsum(dim=1) - weights / 2).clamp(0.0, 1.0)
+        count = order.shape[1]
+        above = (middle < probability).sum(dim=1, keepdim=True).clamp(max=count - 1)
+        below = (above - 1).clamp(min=0)
+        low, high = middle.gather(1, below), middle.gather(1, above)
+        share = ((probability - low) / (high - low).clamp(min=1e-12)).clamp(0.0, 1.0)
+        low_value, high_value = ordered.gather(1, below), ordered.gather(1, above)
+        return (low_value + share * (high_value - low_value)).squeeze(1).to(self.mean.dtype)
+
+
+class RadioDiffInversePipeline(DiffusionPipeline):
+    """Reconstructs radio maps from sparse noisy reports with an unconditional diffusion prior.
+
+    Any diffusers DDPM directory loads: ``RadioDiffInversePipeline.from_pretrained(directory)``.
+
+    Args:
+        unet: the prior network, e.g. :class:`radiodiff.inverse.prior.PatchUNet` or ``UNet2DModel``.
+        scheduler: its noise schedule.
+    """
+
+    def __init__(self, unet: nn.Module, scheduler: DDPMScheduler) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler)
+
+    def __call__(
+        self,
+        measurements: Measurements,
+        noise_std: float | Tensor | None = None,
+        buildings: Tensor | None = None,
+        num_particles: int = 5,
+        num_inference_steps: int = 100,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        settings: FilterSettings | None = None,
+        shadow_threshold: float = DEFAULT_SHADOW_THRESHOLD,
+        batch_limit: int | None = None,
+    ) -> InverseOutput:
+        """Reconstruct the maps behind some measurements.
+
+        Args:
+            measurements: noisy values of B maps.
+            noise_std: sigma in model range, a number or (B, 1, H, W); None takes the measurements'.
+            buildings: (B, 1, H, W) bool where known; their pixels are fixed at the truncation.
+            num_particles: M, samples of each map.
+            num_inference_steps: network calls per particle, 1 .. the training levels of the prior.
+            generator: one per map makes each map's result independent of the batch it is in; from a
+                single one, a generator per map is derived in order. None draws a seed.
+            settings: how the posterior is sampled; None takes the defaults of FilterSettings.
+            shadow_threshold: tau of the building mask, model range.
+            batch_limit: most maps in one network call, to bound memory; None puts no limit.
+
+        Raises:
+            InputError: measurements, noise or buildings that cannot be used with this prior.
+        """
+        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps)
+        return self._reconstruct(
+            _with_noise(measurements, noise_std),
+            buildings,
+            num_particles,
+            levels,
+            generator,
+            settings or FilterSettings(),
+            shadow_threshold,
+            batch_limit,
+            start=None,
+        )
+
+    def update(
+        self,
+        output: InverseOutput,
+        new_measurements: Measurements,
+        noise_std: float | Tensor | None = None,
+        num_inference_steps: int = 100,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        settings: FilterSettings | None = None,
+        shadow_threshold: float = DEFAULT_SHADOW_THRESHOLD,
+        batch_limit: int | None = None,
+    ) -> InverseOutput:
+        """Take new measurements into a finished result, at about a third of the cost of a full run.
+
+        The samples are noised to an intermediate level, and the last ``UPDATE_SHARE`` of the steps
+        is repeated with the old and the new measurements together.
+
+        Args:
+            output: result of a call or of an earlier update.
+            new_measurements: of the same maps; a pixel measured before is averaged with it.
+            noise_std: sigma of the new measurements; None takes their own.
+            num_inference_steps: steps of the full run of which the last share is repeated.
+            generator: as in :meth:`__call__`.
+            settings: as in :meth:`__call__`.
+            shadow_threshold: as in :meth:`__call__`.
+            batch_limit: as in :meth:`__call__`.
+        """
+        new = _with_noise(new_measurements, noise_std)
+        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps)
+        repeated = max(1, round(UPDATE_SHARE * num_inference_steps))
+        return self._reconstruct(
+            merge_measurements(output.measurements, new),
+            output.buildings,
+            output.samples.shape[1],
+            levels[-1 - repeated :],
+            generator,
+            settings or FilterSettings(),
+            shadow_threshold,
+            batch_limit,
+            start=output.samples,
+        )
+
+    def _reconstruct(
+        self,
+        measurements: Measurements,
+        buildings: Tensor | None,
+        num_particles: int,
+        levels: Tensor,
+        generator: torch.Generator | Sequence[torch.Generator] | None,
+        settings: FilterSettings,
+        shadow_threshold: float,
+        batch_limit: int | None,
+        start: Tensor | None,
+    ) -> InverseOutput:
+        if num_particles < 1:
+            raise InputError(f"num_particles = {num_particles}: allowed are 1 or more")
+        measurements = measurements.to(self.device)
+        self._check_size(measurements.values.shape)
+        y, observed, sigma = measurements.values, measurements.mask, measurements.noise_std
+        assert sigma is not None
+        if buildings is not None:
+            buildings = _as_buildings(buildings, y)
+            y = torch.where(buildings, BUILDING_VALUE, y)
+            sigma = torch.where(buildings, 0.0, sigma)
+            observed = observed | buildings
+        with self.progress_bar(total=1) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            result = sample_posterior(
+                make_denoiser(self.unet, self.scheduler),
+                y,
+                observed,
+                sigma,
+                levels,
+                num_particles,
+                _generators(generator, len(y), self.device),
+                settings,
+                start=start,
+                batch_limit=batch_limit,
+                progress=progress,
+            )
+        samples, log_weights = result.samples, result.log_weights
+        weights = log_weights.exp().to(samples.dtype).view(*samples.shape[:2], 1, 1, 1)
+        mean = (weights * samples).sum(dim=1)
+        std = (weights * (samples - mean[:, None]).square()).sum(dim=1).sqrt()
+        maps = mean[:, 0].cpu().numpy()
+        shadows = torch.from_numpy(shadow_mask(maps, shadow_threshold))[:, None].to(self.device)
+        positions = torch.stack([torch.from_numpy(locate_transmitter(gain)) for gain in maps])
+        return InverseOutput(
+            mean=mean,
+            std=std,
+            samples=samples,
+            log_weights=log_weights,
+            building_mask=shadows if buildings is None else buildings,
+            transmitter=positions,
+            measurements=measurements,
+            buildings=buildings,
+        )
+
+    def _check_size(self, shape: tuple[int, ...]) -> None:
+        size = self.unet.config.sample_size
+        expected = (size, size) if isinstance(size, int) else tuple(size)
+        if tuple(shape[-2:]) != expected:
+            raise InputError(
+                f"the maps are {shape[-2]} x {shape[-1]}, this prior is for {expected[0]} x "
+                f"{expected[1]}"
+            )
+
+
+def merge_measurements(first: Measurements, second: Measurements) -> Measurements:
+    """Combine two sets of measurements of the same maps; pixels in both are averaged by precision.
+
+    Raises:
+        InputError: the shapes differ or a noise level is missing.
+    """
+    if first.values.shape != second.values.shape:
+        raise InputError(
+            f"the new measurements have shape {tuple(second.values.shape)}; needed is "
+            f"{tuple(first.values.shape)} as before"
+        )
+    if first.noise_std is None or second.noise_std is None:
+        raise InputError("measurements can be merged once both have a noise level")
+    second = second.to(first.values.device)
+    assert second.noise_std is not None
+    tiny = torch.finfo(torch.float32).tiny ** 0.5
+    sigmas = torch.stack([first.noise_std, second.noise_std]).double().clamp(min=tiny)
+    masks = torch.stack([first.mask, second.mask])
+    # Relative to the better of the two, so that a noise level of zero is no division by zero.
+    best = torch.where(masks, sigmas, torch.inf).amin(dim=0)
+    precision = torch.where(masks, (best / sigmas).square(), 0.0)
+    total = precision.sum(dim=0)
+    seen = first.mask | second.mask
+    safe = torch.where(seen, total, 1.0)
+    values = (precision * torch.stack([first.values, second.values])).sum(dim=0) / safe
+    sigma = torch.where(seen, best / safe.sqrt(), 0.0)
+    dtype = first.values.dtype
+    return Measurements(values.to(dtype), seen, sigma.to(dtype))
+
+
+def _with_noise(measurements: Measurements, noise_std: float | Tensor | None) -> Measurements:
+    if noise_std is not None:
+        check_noise_std(noise_std)
+        return measurements.with_noise(noise_std)
+    if measurements.noise_std is None:
+        raise InputError("the measurements have no noise level; pass noise_std in model range")
+    return measurements
+
+
+def _as_buildings(buildings: Tensor, like: Tensor) -> Tensor:
+    if buildings.dtype != torch.bool:
+        raise InputError(f"buildings are {buildings.dtype}; needed is a bool mask")
+    if buildings.shape[-2:] != like.shape[-2:] or buildings.ndim > 4:
+        raise InputError(
+            f"buildings have shape {tuple(buildings.shape)}; needed is {tuple(like.shape)}"
+        )
+    return buildings.to(like.device).expand_as(like)
+
+
+def _generators(
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    batch: int,
+    device: torch.device,
+) -> list[torch.Generator]:
+    if isinstance(generator, Sequence):
+        if len(generator) != batch:
+            raise InputError(f"{len(generator)} generators for {batch} maps; pass one per map")
+        return list(generator)
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    seeds = torch.randint(2**62, (batch,), generator=generator, device=generator.device)
+    return [torch.Generator(device).manual_seed(int(seed)) for seed in seeds]

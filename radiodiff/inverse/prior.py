@@ -1,0 +1,168 @@
+"""A prior over radio maps: an unconditional DDPM network with its noise schedule.
+
+Any diffusers DDPM directory serves (``unet`` and ``scheduler``), and the ImageNet network of the
+paper through :func:`radiodiff.interop.prior_from_guided_diffusion`. :class:`PatchUNet` is the small
+network for a CPU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from radiodiff.errors import InputError
+from radiodiff.inverse.filtering import Denoiser
+from radiodiff.units import MAP_SIZE
+
+
+class PatchUNet(ModelMixin, ConfigMixin):
+    """A U-Net that works on pixels through an invertible rearrangement of patches.
+
+    A map of 256 x 256 becomes 64 x 64 positions with the 16 pixels of a 4 x 4 patch as channels
+    (pixel unshuffle), so no pixel is lost and every convolution costs a sixteenth.
+
+    Args:
+        sample_size: rows and columns of a map; any multiple of patch_size * 2^(levels - 1) works.
+        patch_size: side of a patch.
+        block_out_channels: width of every level.
+        layers_per_block: residual blocks per level.
+        attention: self-attention at the coarsest level, which sees the whole map.
+        norm_num_groups: groups of the group normalisation; divides every width.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = MAP_SIZE,
+        patch_size: int = 4,
+        block_out_channels: tuple[int, ...] = (64, 128, 192),
+        layers_per_block: int = 1,
+        attention: bool = True,
+        norm_num_groups: int = 16,
+    ) -> None:
+        super().__init__()
+        self.unet = UNet2DModel(
+            sample_size=sample_size // patch_size,
+            in_channels=patch_size**2,
+            out_channels=patch_size**2,
+            layers_per_block=layers_per_block,
+            block_out_channels=tuple(block_out_channels),
+            down_block_types=("DownBlock2D",) * len(block_out_channels),
+            up_block_types=("UpBlock2D",) * len(block_out_channels),
+            downsample_type="resnet",
+            upsample_type="resnet",
+            resnet_time_scale_shift="scale_shift",
+            add_attention=attention,
+            attention_head_dim=32,
+            norm_num_groups=norm_num_groups,
+        )
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Predict the noise.
+
+        Args:
+            x_t: (B, 1, H, W) diffused maps.
+            t: (B,) timesteps, fractional ones allowed.
+
+        Returns:
+            (B, 1, H, W) predicted noise.
+        """
+        patches = F.pixel_unshuffle(x_t, self.config.patch_size)
+        return F.pixel_shuffle(self.unet(patches, t).sample, self.config.patch_size)
+
+
+def build_prior(
+    sample_size: int = MAP_SIZE,
+    patch_size: int = 4,
+    block_out_channels: tuple[int, ...] = (64, 128, 192),
+    layers_per_block: int = 1,
+    attention: bool = True,
+    norm_num_groups: int = 16,
+) -> PatchUNet:
+    """Build an untrained prior; see :class:`PatchUNet` for the arguments.
+
+    Raises:
+        InputError: sizes that do not fit together.
+    """
+    multiple = patch_size * 2 ** (len(block_out_channels) - 1)
+    if sample_size % multiple:
+        raise InputError(
+            f"sample_size = {sample_size}: with patch_size {patch_size} and "
+            f"{len(block_out_channels)} widths it must be a multiple of {multiple}"
+        )
+    unfit = [width for width in block_out_channels if width % norm_num_groups or width % 32]
+    if unfit:
+        raise InputError(
+            f"block_out_channels: {unfit[0]} is not a multiple of 32 and of norm_num_groups = "
+            f"{norm_num_groups}"
+        )
+    return PatchUNet(
+        sample_size, patch_size, block_out_channels, layers_per_block, attention, norm_num_groups
+    )
+
+
+def build_noise_schedule(num_train_timesteps: int = 1000) -> DDPMScheduler:
+    """Build the paper's schedule: linear betas from 1e-4 to 0.02, predicting the noise."""
+    return DDPMScheduler(
+        num_train_timesteps=num_train_timesteps,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        prediction_type="epsilon",
+    )
+
+
+def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
+    """Turn a network and its schedule into the noise predictor the filter asks for.
+
+    Levels between two timesteps become fractional timesteps, interpolated in log signal-to-noise.
+    A network of three input channels (ImageNet) sees the map three times, and its three predictions
+    are averaged; a learned variance (twice the channels) is left aside.
+
+    Args:
+        unet: network of (x_t, t); its config holds ``in_channels`` unless it is a
+            :class:`PatchUNet`.
+        scheduler: gives ``alphas_cumprod`` and ``prediction_type``.
+
+    Raises:
+        InputError: the network has neither one nor three input channels, or predicts something
+            unknown.
+    """
+    channels = getattr(unet.config, "in_channels", 1)
+    if channels not in (1, 3):
+        raise InputError(f"the prior has {channels} input channels; allowed are 1 and 3")
+    prediction = scheduler.config.prediction_type
+    if prediction not in ("epsilon", "v_prediction", "sample"):
+        raise InputError(
+            f"the prior's prediction_type is {prediction!r}; allowed are 'epsilon', 'v_prediction' "
+            "and 'sample'"
+        )
+    alphas_cumprod = scheduler.alphas_cumprod.double().cpu().numpy()
+    log_snr = np.log(alphas_cumprod) - np.log1p(-alphas_cumprod)
+
+    def denoise(x_t: Tensor, abar: Tensor) -> Tensor:
+        level = abar.double().cpu().numpy()
+        wanted = np.log(level) - np.log1p(-level)
+        # np.interp needs increasing abscissae; the signal-to-noise ratio falls with t.
+        t = np.interp(-wanted, -log_snr, np.arange(len(log_snr), dtype=np.float64))
+        timestep = torch.as_tensor(t, dtype=torch.float32, device=x_t.device)
+        parameter = next(unet.parameters())
+        repeated = x_t.to(parameter.dtype).expand(-1, channels, -1, -1)
+        with torch.inference_mode():
+            out = unet(repeated, timestep)
+        out = out if isinstance(out, Tensor) else out.sample
+        out = out[:, :channels].to(x_t.dtype).mean(dim=1, keepdim=True)
+        signal, noise = abar.sqrt(), (1.0 - abar).sqrt()
+        signal, noise = (v.to(x_t.dtype).view(-1, 1, 1, 1) for v in (signal, noise))
+        if prediction == "v_prediction":
+            return signal * out + noise * x_t
+        if prediction == "sample":
+            return (x_t - signal * out) / noise
+        return out
+
+    return denoise
