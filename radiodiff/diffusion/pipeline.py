@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from torch import Tensor
+from torch import Tensor, nn
 
 from radiodiff.data.prompts import PAPER_PROMPT, build_prompt, check_features
 from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, Mode, sample
@@ -180,20 +181,20 @@ class RadioDiffPipeline(DiffusionPipeline):
         device = self._execution_device
         stride = self._vae_stride
         latent_size = (prompt.shape[-2] // stride, prompt.shape[-1] // stride)
-        features = [
-            feature.repeat_interleave(num_samples, dim=0)
-            for feature in self.denoiser.encode_prompt(prompt.to(device), latent_size)
-        ]
         scheduler = self._scheduler_for(mode)
         scheduler.set_timesteps(num_inference_steps, device)
         # Latents stay in float32 whatever the networks compute in.
         noise = randn_tensor(
             (n, self.vae.config.latent_channels, *latent_size), generator, device, torch.float32
         )
-        z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
-
-        latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-        model = self.vae.decode(latents).sample[:, 0].float().clamp(-1.0, 1.0)
+        with _evaluating(self.vae, self.denoiser):
+            features = [
+                feature.repeat_interleave(num_samples, dim=0)
+                for feature in self.denoiser.encode_prompt(prompt.to(device), latent_size)
+            ]
+            z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
+            latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
+            model = self.vae.decode(latents).sample[:, 0].float().clamp(-1.0, 1.0)
         if zero_buildings:
             inside = torch.from_numpy(masks).to(device).repeat_interleave(num_samples, dim=0)
             model = model.masked_fill(inside, -1.0)
@@ -298,6 +299,21 @@ class RadioDiffPipeline(DiffusionPipeline):
             for i in range(n)
         ]
         return np.broadcast_to(masks, (n, height, width)) > 0, torch.stack(prompts)
+
+
+@contextmanager
+def _evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Switch dropout and batch statistics off, and back as they were: a preview during training
+    must not change the networks.
+    """
+    flags = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
 
 
 def _as_batch(mask: Array, name: str) -> np.ndarray:
