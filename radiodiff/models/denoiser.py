@@ -6,7 +6,7 @@ Shape letters: B batch, c latent channels, h x w latent map, C prompt channels, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -140,6 +140,8 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
     Raises:
         InputError: sizes that do not fit each other.
     """
+
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["time_features"]
 
     @register_to_config
     def __init__(
