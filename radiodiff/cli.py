@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +24,7 @@ def parse_config(
     description: str,
     default_config: str | None = None,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    shortcuts: Mapping[str, str] | None = None,
 ) -> tuple[SettingsT, argparse.Namespace]:
     """Read ``--config FILE.yaml key.path=value ...`` and print the resolved configuration once.
 
@@ -32,14 +33,21 @@ def parse_config(
         description: shown by ``--help``.
         default_config: the file used when ``--config`` is not given; None makes it required.
         add_arguments: adds the script's own options to the parser.
+        shortcuts: option -> key it sets, such as ``{"--data": "data.root"}``.
     """
+    shortcuts = {} if shortcuts is None else shortcuts
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", default=default_config, required=default_config is None)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
     if add_arguments is not None:
         add_arguments(parser)
+    for option, key in shortcuts.items():
+        parser.add_argument(option, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
     arguments = parser.parse_intermixed_args()
-    config = load_config(arguments.config, model, arguments.overrides)
+    given = {key: getattr(arguments, key) for key in shortcuts.values()}
+    # A JSON string is a YAML string, whatever the value holds.
+    set_keys = [f"{key}={json.dumps(text)}" for key, text in given.items() if text is not None]
+    config = load_config(arguments.config, model, [*arguments.overrides, *set_keys])
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(), flush=True)
     return config, arguments
 

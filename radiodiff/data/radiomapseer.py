@@ -174,6 +174,10 @@ class RadioMapSeer(Dataset[Sample]):
         """Return the (H, W) uint8 levels of a gain image as stored, before any threshold."""
         return self._levels(*self.pairs[index])
 
+    def building_mask(self, index: int) -> np.ndarray:
+        """Return the (H, W) bool mask of the buildings that an item's prompt shows."""
+        return self._buildings(self.pairs[index][0], self.shape)
+
     def preload(self) -> None:
         """Decode every image into the cache, with a progress bar.
 

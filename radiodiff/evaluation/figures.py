@@ -1,0 +1,145 @@
+"""Figures that put maps side by side: prompt, measurements, truth, results and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from radiodiff.errors import InputError
+from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, GAIN_RANGE_DB, gray_to_db
+
+PANEL_INCHES = 1.7
+ERROR_LIMIT_DB = 20.0
+"""Errors beyond this have the last colour."""
+GAIN_COLOURS = "viridis"
+ERROR_COLOURS = "RdBu_r"
+UNOBSERVED_COLOUR = "0.85"
+
+
+def comparison_figure(
+    truth: torch.Tensor,
+    results: Mapping[str, torch.Tensor],
+    *,
+    buildings: torch.Tensor | None = None,
+    transmitters: torch.Tensor | None = None,
+    inputs: Mapping[str, torch.Tensor] | None = None,
+    names: Sequence[str] = (),
+) -> Figure:
+    """Draw one row per map: prompt, inputs, truth, results, and the error of every result.
+
+    Args:
+        truth: (N, H, W) gray.
+        results: label -> (N, H, W) gray, reconstructions or generated samples.
+        buildings: (N, H, W) bool, drawn as the prompt; None leaves the prompt out.
+        transmitters: (N, 2) of (row, column), marked in prompt and truth.
+        inputs: label -> (N, H, W) gray such as measurements; NaN is drawn as unobserved.
+        names: a label for every row.
+
+    Returns:
+        a figure of its own, which pyplot knows nothing of. Gain is in dB from -147 to -47.84, error
+        is result minus truth in dB.
+
+    Raises:
+        InputError: a shape does not match the truth's.
+    """
+    inputs = {} if inputs is None else inputs
+    for label, maps in {**inputs, **results}.items():
+        _require(tuple(maps.shape) == tuple(truth.shape), label, maps, truth)
+    if buildings is not None:
+        _require(tuple(buildings.shape) == tuple(truth.shape), "buildings", buildings, truth)
+    if transmitters is not None:
+        _require(tuple(transmitters.shape) == (len(truth), 2), "transmitters", transmitters, truth)
+
+    titles = [
+        *(["prompt"] if buildings is not None else []),
+        *inputs,
+        "truth",
+        *results,
+        *(f"error: {label}" for label in results),
+    ]
+    height, width = truth.shape[1:]
+    figure = Figure(
+        figsize=(
+            PANEL_INCHES * len(titles) + 1.6,
+            PANEL_INCHES * height / width * len(truth) + 0.6,
+        ),
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(truth), len(titles), squeeze=False)
+    gain_norm = Normalize(GAIN_MIN_DB, GAIN_MAX_DB)
+    error_norm = Normalize(-ERROR_LIMIT_DB, ERROR_LIMIT_DB)
+    for row, panels in enumerate(axes):
+        remaining = iter(panels)
+        if buildings is not None:
+            panel = next(remaining)
+            panel.imshow(_array(buildings[row]), cmap="Greys", vmin=0, vmax=1.6)
+            _mark(panel, transmitters, row)
+        for maps in inputs.values():
+            _draw_gain(next(remaining), maps[row], gain_norm)
+        panel = next(remaining)
+        _draw_gain(panel, truth[row], gain_norm)
+        _mark(panel, transmitters, row)
+        for maps in results.values():
+            _draw_gain(next(remaining), maps[row], gain_norm)
+        for maps in results.values():
+            error_db = GAIN_RANGE_DB * (_array(maps[row]) - _array(truth[row]))
+            next(remaining).imshow(error_db, cmap=ERROR_COLOURS, norm=error_norm)
+        if names:
+            panels[0].set_ylabel(names[row], fontsize="small")
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize="small")
+    for panel in axes.flat:
+        panel.set_xticks([])
+        panel.set_yticks([])
+    _colour_bar(figure, axes, gain_norm, GAIN_COLOURS, "path gain (dB)")
+    if results:
+        _colour_bar(figure, axes, error_norm, ERROR_COLOURS, "error (dB)")
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 120) -> None:
+    """Write a figure as PNG through a temporary file, so that no half file remains."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".partial")
+    figure.savefig(temporary, dpi=dpi, format="png")
+    temporary.replace(path)
+
+
+def _draw_gain(panel: Axes, gray: torch.Tensor, norm: Normalize) -> None:
+    panel.set_facecolor(UNOBSERVED_COLOUR)
+    panel.imshow(np.ma.masked_invalid(gray_to_db(_array(gray))), cmap=GAIN_COLOURS, norm=norm)
+
+
+def _mark(panel: Axes, transmitters: torch.Tensor | None, row: int) -> None:
+    if transmitters is not None:
+        y, x = _array(transmitters[row])
+        panel.plot(x, y, marker="x", color="red", markersize=5)
+
+
+def _colour_bar(
+    figure: Figure, axes: np.ndarray, norm: Normalize, colours: str, label: str
+) -> None:
+    mappable = ScalarMappable(norm=norm, cmap=colours)
+    bar = figure.colorbar(mappable, ax=axes, label=label, fraction=0.03, pad=0.01)
+    bar.ax.tick_params(labelsize="small")
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()
+
+
+def _require(holds: bool, label: str, found: torch.Tensor, truth: torch.Tensor) -> None:
+    if not holds:
+        raise InputError(
+            f"figure: {label} has shape {tuple(found.shape)}, which does not match the truth's "
+            f"{tuple(truth.shape)}"
+        )

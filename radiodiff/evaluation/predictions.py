@@ -1,0 +1,264 @@
+"""Scores a folder of predicted maps, whoever made them, against a RadioMapSeer tree.
+
+A prediction is named like the gain image it predicts: ``{map}_{transmitter}.png``, 8-bit gray
+levels as in the dataset, or ``{map}_{transmitter}.npz`` with an (H, W) array ``gray`` in [0, 1] or
+``path_gain_db`` in dB.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from tqdm import tqdm
+
+from radiodiff.cli import open_run_directory, provenance, write_json
+from radiodiff.config import Settings
+from radiodiff.data.images import read_levels
+from radiodiff.data.radiomapseer import DataConfig, apply_threshold, build_dataset
+from radiodiff.data.splits import Part
+from radiodiff.errors import InputError
+from radiodiff.evaluation.metrics import (
+    PsnrPeak,
+    RmseUnit,
+    SsimWindow,
+    nmse,
+    psnr,
+    rmse,
+    ssim,
+)
+from radiodiff.evaluation.tables import markdown_table
+from radiodiff.units import db_to_gray, level_to_gray
+
+SUFFIXES = (".png", ".npz")
+
+
+class MetricConfig(Settings):
+    """The conventions in which papers differ; :mod:`radiodiff.evaluation.metrics` explains them."""
+
+    rmse_unit: RmseUnit = "gray"
+    """gray (RadioDiff), model (RadioDiff-Inverse, Table I) or db."""
+    psnr_peak: PsnrPeak = "full_scale"
+    """full_scale, or the range of each true map."""
+    ssim_window: SsimWindow = "uniform"
+    """uniform (7 x 7) or gaussian (11 x 11)."""
+    pixels: Literal["all", "outdoor"] = "all"
+    """outdoor leaves the buildings of data.buildings out of NMSE, RMSE and PSNR."""
+
+
+class EvaluateConfig(Settings):
+    """Predicted maps, the tree they are scored against, and where the scores go."""
+
+    predictions: Path
+    """Folder of predicted maps."""
+    data: DataConfig
+    """The true maps. With threshold thr2 predictions are clipped and rescaled like the truth."""
+    part: Part = "test"
+    """Part of the split that is scored."""
+    method: str = Field(default="prediction", min_length=1)
+    """Name of the row in the table."""
+    missing: Literal["error", "skip"] = "error"
+    """What happens if a map of the part has no prediction; skip scores the others and names it."""
+    metrics: MetricConfig = MetricConfig()
+    """Conventions of the metrics."""
+    output: Path | None = None
+    """Run directory for per_map.csv, summary.json and table.md; null is scores/ in predictions."""
+
+    @property
+    def output_directory(self) -> Path:
+        """Where the scores go."""
+        return self.predictions / "scores" if self.output is None else self.output
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a folder of predictions.
+
+    Attributes:
+        names: of the N scored maps.
+        values: metric -> (N,) float64.
+        missing: maps of the part without prediction.
+        extra: files that predict no map of the part.
+    """
+
+    names: list[str]
+    values: dict[str, torch.Tensor]
+    missing: list[str]
+    extra: list[str]
+
+    def means(self) -> dict[str, float]:
+        """Return the mean over maps of every metric."""
+        return {metric: float(values.mean()) for metric, values in self.values.items()}
+
+
+def evaluate_predictions(config: EvaluateConfig) -> Scores:
+    """Score a folder of predictions and write per_map.csv, summary.json and table.md.
+
+    Raises:
+        InputError: a folder is missing, a prediction is missing, unreadable or of another size, or
+            the output holds the scores of another configuration.
+    """
+    scores = score_predictions(config)
+    directory = open_run_directory(config.output_directory, config)
+    _write_text(directory / "per_map.csv", _per_map_csv(scores))
+    _write_text(directory / "table.md", markdown_table({config.method: scores.means()}))
+    write_json(
+        directory / "summary.json",
+        {
+            "method": config.method,
+            "mean": scores.means(),
+            "scored": len(scores.names),
+            "missing": scores.missing,
+            "extra": scores.extra,
+            "made_by": provenance(config, "cpu"),
+        },
+    )
+    return scores
+
+
+def score_predictions(config: EvaluateConfig) -> Scores:
+    """Score a folder of predictions against one part of a tree, with a progress bar.
+
+    Raises:
+        InputError: as :func:`evaluate_predictions`.
+    """
+    dataset = build_dataset(config.data, config.part)
+    files = find_predictions(config.predictions)
+    names = [dataset.name(index) for index in range(len(dataset))]
+    missing = [name for name in names if name not in files]
+    extra = sorted(files[name].name for name in files.keys() - set(names))
+    if len(missing) == len(names):
+        raise InputError(
+            f"{config.predictions}: holds no prediction of the {len(names)} maps, {_some(names)}; "
+            f"name them {{map}}_{{transmitter}}.png or .npz (found {_some(extra) or 'none'})"
+        )
+    if missing and config.missing == "error":
+        raise InputError(
+            f"{config.predictions}: {len(missing)} of {len(names)} predictions are missing, "
+            f"{_some(missing)}; add them, or set missing=skip to score the others"
+        )
+    scored = [index for index, name in enumerate(names) if name in files]
+    rows = []
+    for index in tqdm(scored, desc="score", leave=False):
+        truth = apply_threshold(level_to_gray(dataset.levels(index)), config.data.threshold)
+        predicted = read_prediction(files[names[index]], dataset.shape)
+        predicted = apply_threshold(predicted, config.data.threshold)
+        where = None
+        if config.metrics.pixels == "outdoor":
+            where = torch.from_numpy(~dataset.building_mask(index))
+        rows.append(
+            score_maps(torch.from_numpy(predicted), torch.from_numpy(truth), config.metrics, where)
+        )
+    values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
+    return Scores([names[index] for index in scored], values, missing, extra)
+
+
+def score_maps(
+    prediction: torch.Tensor,
+    truth: torch.Tensor,
+    config: MetricConfig,
+    where: torch.Tensor | None = None,
+) -> dict[str, torch.Tensor]:
+    """Compute the papers' four map metrics under one set of conventions.
+
+    Args:
+        prediction: (N, H, W) or (H, W) gray.
+        truth: the same shape, gray.
+        config: the conventions.
+        where: the same shape, bool; the pixels that count in NMSE, RMSE and PSNR.
+
+    Returns:
+        nmse, rmse, ssim, psnr -> (N,) float64.
+
+    Raises:
+        InputError: as the metrics.
+    """
+    return {
+        "nmse": nmse(prediction, truth, where),
+        "rmse": rmse(prediction, truth, config.rmse_unit, where),
+        "ssim": ssim(prediction, truth, config.ssim_window),
+        "psnr": psnr(prediction, truth, config.psnr_peak, where),
+    }
+
+
+def find_predictions(folder: str | Path) -> dict[str, Path]:
+    """Return file name without suffix -> path of every PNG and NPZ of a folder.
+
+    Raises:
+        InputError: there is no such folder, or a map is predicted by a PNG and an NPZ.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of predictions")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in SUFFIXES:
+            continue
+        if path.stem in files:
+            raise InputError(f"{folder}: both {files[path.stem].name} and {path.name} are there")
+        files[path.stem] = path
+    return files
+
+
+def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a predicted map.
+
+    Args:
+        path: a PNG of 8-bit levels, or an NPZ with ``gray`` or ``path_gain_db``.
+        shape: (H, W) it must have.
+
+    Returns:
+        (H, W) float32 gray, clipped to [0, 1] as an image would be.
+
+    Raises:
+        InputError: the file is unreadable, holds neither array, another shape, NaN or infinity.
+    """
+    if path.suffix == ".png":
+        return level_to_gray(read_levels(path, shape))
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            held = list(arrays)
+            if "gray" in held:
+                gray = np.asarray(arrays["gray"], dtype=np.float64)
+            elif "path_gain_db" in held:
+                gray = db_to_gray(np.asarray(arrays["path_gain_db"], dtype=np.float64))
+            else:
+                gray = None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise InputError(f"{path}: corrupt or not an NPZ of numbers") from None
+    if gray is None:
+        raise InputError(
+            f"{path}: holds {_some(held) or 'nothing'}, expected the array gray or path_gain_db"
+        )
+    if gray.shape != shape:
+        raise InputError(f"{path}: shape {gray.shape}, expected {shape} like the true map")
+    if not np.isfinite(gray).all():
+        raise InputError(f"{path}: holds NaN or infinity")
+    return np.clip(gray, 0.0, 1.0).astype(np.float32)
+
+
+def _per_map_csv(scores: Scores) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", *scores.values])
+    for index, name in enumerate(scores.names):
+        writer.writerow([name, *(float(values[index]) for values in scores.values.values())])
+    return text.getvalue()
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _some(values: Sequence[str]) -> str:
+    return ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")
