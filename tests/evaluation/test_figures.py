@@ -1,0 +1,80 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from radiodiff.errors import InputError
+from radiodiff.evaluation.figures import comparison_figure, save_figure
+
+
+@pytest.fixture
+def truth():
+    return torch.rand(2, 12, 16, generator=torch.Generator().manual_seed(0))
+
+
+def panels(figure):
+    """Title of the column -> the panels below it; colour bars have no title and no image."""
+    axes = [panel for panel in figure.axes if panel.images]
+    columns = [panel.get_title() for panel in axes if panel.get_title()]
+    return {title: axes[index :: len(columns)] for index, title in enumerate(columns)}
+
+
+def test_every_map_has_its_panels_in_db(truth):
+    buildings = truth > 0.8
+    measured = torch.where(truth > 0.5, truth, torch.nan)
+    figure = comparison_figure(
+        truth,
+        {"ours": truth + 0.1, "nearest": truth},
+        buildings=buildings,
+        transmitters=torch.tensor([[3, 4], [5, 6]]),
+        inputs={"samples": measured},
+        names=["12_7", "12_8"],
+    )
+    columns = panels(figure)
+    assert list(columns) == [
+        "prompt",
+        "samples",
+        "truth",
+        "ours",
+        "nearest",
+        "error: ours",
+        "error: nearest",
+    ]
+    assert all(len(column) == 2 for column in columns.values())
+    drawn = columns["truth"][1].images[0]
+    np.testing.assert_allclose(drawn.get_array(), -147 + 99.16 * truth[1].numpy(), rtol=1e-5)
+    assert (drawn.norm.vmin, drawn.norm.vmax) == (-147, -47.84)
+    error = columns["error: ours"][0].images[0].get_array()
+    np.testing.assert_allclose(error, np.full((12, 16), 9.916), rtol=1e-5)
+    unobserved = columns["samples"][0].images[0].get_array().mask
+    assert np.array_equal(unobserved, ~(truth[0] > 0.5).numpy())
+    assert columns["prompt"][1].lines[0].get_xydata().tolist() == [[6, 5]]
+    labels = [panel.get_ylabel() for panel in figure.axes]
+    assert {"12_7", "12_8", "path gain (dB)", "error (dB)"} <= set(labels)
+
+
+def test_prompt_and_results_may_be_left_out(truth):
+    assert list(panels(comparison_figure(truth, {}))) == ["truth"]
+
+
+def test_pyplot_is_left_alone_and_no_half_file_remains(truth, tmp_path):
+    save_figure(comparison_figure(truth, {"ours": truth}), tmp_path / "a.png", dpi=50)
+    assert plt.get_fignums() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width > image.height > 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"results": {"ours": torch.zeros(2, 12, 15)}}, "ours has shape"),
+        ({"results": {}, "inputs": {"samples": torch.zeros(1, 12, 16)}}, "samples has shape"),
+        ({"results": {}, "buildings": torch.zeros(12, 16)}, "buildings has shape"),
+        ({"results": {}, "transmitters": torch.zeros(2, 3)}, "transmitters has shape"),
+    ],
+)
+def test_shapes_that_do_not_match_are_refused(truth, arguments, words):
+    with pytest.raises(InputError, match=words):
+        comparison_figure(truth, **arguments)
