@@ -110,6 +110,23 @@ def test_released_sampler_follows_the_recursion_over_1000_steps():
     assert z.var().item() == pytest.approx(expected, rel=5 * math.sqrt(2 / n))
 
 
+def test_released_step_replaces_the_attenuation_by_the_estimated_data():
+    """By hand, from z = 1 to time 0 in one step, with a prediction that contradicts itself."""
+    z, two, half = torch.ones(1), torch.full((1,), 2.0), torch.full((1,), 0.5)
+    # z_0 = z - C - eps = 1 + 2 - 0.5 = 2.5, then z + 2.5 - eps = 3.
+    scheduler = DecoupledScheduler()
+    scheduler.set_timesteps(1)
+    out = scheduler.step((-two, half), 1.0, z)
+    assert out.pred_original_sample.item() == 2.5
+    assert out.prev_sample.item() == 3.0
+    # a = 2, b = -2: z_0 = 1 - (1 - 2) - 0.5 = 1.5, b' = -1.5 - 1, then z - (1 - 2.5) - 0.5 = 2.
+    scheduler = DecoupledScheduler(attenuation="linear")
+    scheduler.set_timesteps(1)
+    out = scheduler.step((two, -two, half), 1.0, z)
+    assert out.pred_original_sample.item() == 1.5
+    assert out.prev_sample.item() == 2.0
+
+
 # Every sampler -----------------------------------------------------------------------------------
 
 
