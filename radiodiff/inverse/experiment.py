@@ -101,13 +101,16 @@ def load_pipeline(directory: Path, device: str, dtype: str) -> RadioDiffInverseP
         )
     try:
         pipeline = RadioDiffInversePipeline.from_pretrained(str(directory), local_files_only=True)
-        pipeline = pipeline.to(device, getattr(torch, dtype))
+        pipeline = pipeline.to(device)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         message = str(error).splitlines()[0]
         raise InputError(
             f"{directory}: the prior cannot be loaded on {device}: {message}"
         ) from None
-    pipeline.unet.eval().to(memory_format=torch.channels_last)
+    # The cast of torch itself: that of diffusers warns about layers to keep, of which there are none.
+    torch.nn.Module.to(
+        pipeline.unet.eval(), dtype=getattr(torch, dtype), memory_format=torch.channels_last
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

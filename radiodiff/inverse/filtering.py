@@ -24,7 +24,7 @@ from torch import Tensor
 
 from radiodiff.config import Settings
 from radiodiff.errors import InputError
-from radiodiff.inverse.levels import insert_levels, measurement_level, share_levels
+from radiodiff.inverse.levels import Spacing, insert_levels, measurement_level, share_levels
 from radiodiff.inverse.resampling import Generators, Resampling, effective_sample_size, resample
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -50,6 +50,8 @@ class FilterSettings(Settings):
     and for every particle, without weights, more robust to an imperfect prior."""
     stochasticity: Literal["ddpm"] | float = 1.0
     """Share c of fresh noise in a prior step, in [0, 1]; ``ddpm``: the posterior variance."""
+    spacing: Spacing = "uniform"
+    """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""
     resampling: Resampling = "systematic"
     """How parents are drawn; ``none`` keeps every particle with its weight."""
     ess_threshold: float = Field(default=0.5, gt=0, le=1)
@@ -142,11 +144,20 @@ def measurement_step(
     return abar_s.sqrt() * y_0 + keep * (y_t - abar_t.sqrt() * y_0) + fresh * noise
 
 
-def log_normal(y: Tensor, mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
-    """Sum of log N(y; mean, variance) over observed pixels, (B, M) float64, up to a constant."""
-    residual = (y - mean).double().square() / (2.0 * variance.double())
-    density = residual + 0.5 * variance.double().log()
-    return -torch.where(observed, density, 0.0).flatten(2).sum(dim=2)
+def log_likelihood(y: Tensor, mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
+    """Sum of log N(y; mean, variance) over observed pixels, up to a constant shared by particles.
+
+    Args:
+        y: (B, 1 or M, *dims).
+        mean: (B, M, *dims).
+        variance: the same for all particles, broadcastable, > 0.
+        observed: (B, 1, *dims) bool.
+
+    Returns:
+        (B, M) float64.
+    """
+    residual = torch.where(observed, (y - mean).square() / (2.0 * variance), 0.0)
+    return -residual.flatten(2).sum(dim=2, dtype=torch.float64)
 
 
 def sample_posterior(
@@ -331,7 +342,7 @@ def _matched(
             ).to(dtype)
             # 3. Weigh parents by what they predict of the measurements, and draw the good ones.
             if variance > 0:
-                log_weights = log_weights + log_normal(y_s, mean, variance, now)
+                log_weights = log_weights + log_likelihood(y_s, mean, variance, now)
                 log_weights, mean = _resample_if_poor(log_weights, mean, settings, generator)
             y_t = y_s
         else:
@@ -387,7 +398,7 @@ def _published(
             x = _candidate_step(mean, variance, y_t, seen, s_ * sigma2, noise, generator)
             continue
         if variance > 0:
-            log_weights = log_weights + log_normal(y_t, mean, variance + s_ * sigma2, seen)
+            log_weights = log_weights + log_likelihood(y_t, mean, variance + s_ * sigma2, seen)
             log_weights, mean = _resample_if_poor(log_weights, mean, settings, generator)
         mean, variance = conditional_step(mean, variance, y_t, s_ * sigma2)
         x = mean + variance.sqrt() * noise
@@ -412,8 +423,8 @@ def _candidate_step(
     everywhere = torch.ones_like(observed)
     log_weights = torch.zeros(x.shape[:2], dtype=torch.float64, device=x.device)
     if variance > 0:
-        log_weights = log_normal(x, mean, variance, everywhere)
+        log_weights = log_likelihood(x, mean, variance, everywhere)
     certain = likelihood_variance.clamp(min=torch.finfo(x.dtype).tiny)
-    log_weights = log_weights + log_normal(y_s, x, certain, observed)
+    log_weights = log_weights + log_likelihood(y_s, x, certain, observed)
     chosen = resample(log_weights, "multinomial", generator)[:, :1]
     return _select(x, chosen)

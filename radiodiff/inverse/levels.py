@@ -6,10 +6,14 @@ A list of levels runs from the noisiest to 1, the clean map; each pair of neighb
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from radiodiff.errors import InputError
+
+Spacing = Literal["uniform", "log_snr"]
 
 
 def measurement_level(noise_std: Tensor) -> Tensor:
@@ -27,12 +31,15 @@ def measurement_level(noise_std: Tensor) -> Tensor:
     return 1.0 / (1.0 + noise_std.double() ** 2)
 
 
-def choose_levels(alphas_cumprod: Tensor, num_steps: int) -> Tensor:
-    """Choose ``num_steps`` training levels, evenly spaced, and the clean map after them.
+def choose_levels(alphas_cumprod: Tensor, num_steps: int, spacing: Spacing = "uniform") -> Tensor:
+    """Choose the levels of ``num_steps`` network calls, and the clean map after them.
 
     Args:
         alphas_cumprod: (T,) levels the prior was trained at, decreasing.
         num_steps: number of network calls, 1 .. T.
+        spacing: ``uniform`` takes evenly spaced training levels; ``log_snr`` spaces the logarithm
+            of the signal-to-noise ratio evenly between the extreme training levels, more densely
+            where little noise is left, which keeps the variance of well measured pixels.
 
     Returns:
         (num_steps + 1,) float64 increasing levels; the last is 1.
@@ -43,8 +50,16 @@ def choose_levels(alphas_cumprod: Tensor, num_steps: int) -> Tensor:
     total = len(alphas_cumprod)
     if not 1 <= num_steps <= total:
         raise InputError(f"num_inference_steps = {num_steps}: allowed are 1 .. {total}")
-    timesteps = torch.linspace(total - 1, 0, num_steps, dtype=torch.float64).round().long()
-    levels = alphas_cumprod.double().cpu()[timesteps]
+    trained = alphas_cumprod.double().cpu()
+    if spacing == "uniform":
+        levels = trained[
+            torch.linspace(total - 1, 0, num_steps, dtype=torch.float64).round().long()
+        ]
+    else:
+        log_snr = trained.logit()
+        levels = torch.linspace(
+            float(log_snr[-1]), float(log_snr[0]), num_steps, dtype=torch.float64
+        ).sigmoid()
     return torch.cat([levels, torch.ones(1, dtype=torch.float64)])
 
 

@@ -104,14 +104,15 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         Raises:
             InputError: measurements, noise or buildings that cannot be used with this prior.
         """
-        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps)
+        settings = settings or FilterSettings()
+        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, settings.spacing)
         return self._reconstruct(
             _with_noise(measurements, noise_std),
             buildings,
             num_particles,
             levels,
             generator,
-            settings or FilterSettings(),
+            settings,
             shadow_threshold,
             batch_limit,
             start=None,
@@ -144,7 +145,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             batch_limit: as in :meth:`__call__`.
         """
         new = _with_noise(new_measurements, noise_std)
-        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps)
+        settings = settings or FilterSettings()
+        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, settings.spacing)
         repeated = max(1, round(UPDATE_SHARE * num_inference_steps))
         return self._reconstruct(
             merge_measurements(output.measurements, new),
@@ -152,7 +154,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             output.samples.shape[1],
             levels[-1 - repeated :],
             generator,
-            settings or FilterSettings(),
+            settings,
             shadow_threshold,
             batch_limit,
             start=output.samples,

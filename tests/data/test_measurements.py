@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import torch
+
+from radiodiff.data.measurements import (
+    Measurements,
+    block_mask,
+    combine_reports,
+    measure,
+    pixel_mask,
+)
+from radiodiff.errors import InputError
+from radiodiff.units import model_to_db
+
+
+@pytest.fixture
+def buildings():
+    mask = np.zeros((50, 61), dtype=bool)
+    mask[5:20, 7:30] = True
+    mask[30:45, 40:55] = True
+    return mask
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 0.7, 0.777, 0.95])
+def test_pixel_mask_has_the_exact_ratio(buildings, ratio):
+    unaware = pixel_mask(buildings.shape, ratio, rng())
+    assert unaware.sum() == round((1 - ratio) * buildings.size)
+    aware = pixel_mask(buildings.shape, ratio, rng(), buildings)
+    assert aware[buildings].all()
+    assert (aware & ~buildings).sum() == round((1 - ratio) * (~buildings).sum())
+
+
+@pytest.mark.parametrize("aware", [True, False])
+@pytest.mark.parametrize("ratio", [0.7, 0.8, 0.933])
+def test_block_mask_is_made_of_whole_blocks_with_the_exact_ratio(buildings, ratio, aware):
+    mask = block_mask(buildings.shape, ratio, rng(), buildings, aware)
+    total = (~buildings).sum() if aware else buildings.size
+    outdoors = mask & ~buildings
+    assert outdoors.sum() == round((1 - ratio) * total)
+    assert mask[buildings].all() == aware
+    assert mask[buildings].any() == aware
+    # On one of the six grids every cell but one is full or empty.
+    partly = []
+    for top in range(2):
+        for left in range(3):
+            part = outdoors[top:, left:]
+            part = part[: part.shape[0] // 2 * 2, : part.shape[1] // 3 * 3]
+            cells = part.reshape(part.shape[0] // 2, 2, part.shape[1] // 3, 3).sum(axis=(1, 3))
+            if cells.sum() == outdoors.sum():
+                partly.append(((cells > 0) & (cells < 6)).sum())
+    assert min(partly) <= 1
+
+
+def test_masks_follow_from_the_generator(buildings):
+    one, same, other = (pixel_mask((50, 61), 0.8, rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_impossible_ratios_are_refused(buildings):
+    with pytest.raises(InputError, match="allowed are 0 <= ratio < 1"):
+        pixel_mask((8, 8), 1.0, rng())
+    with pytest.raises(InputError, match="leaves no pixel"):
+        pixel_mask((8, 8), 0.999, rng())
+    with pytest.raises(InputError, match=r"leave at least 0\.\d+ missing"):
+        block_mask(buildings.shape, 0.1, rng(), buildings, aware=False)
+
+
+def test_noise_has_its_level_and_unobserved_pixels_are_empty():
+    gain = torch.linspace(-1, 1, 40_000).view(1, 1, 200, 200)
+    mask = torch.zeros_like(gain, dtype=torch.bool)
+    mask[..., ::2] = True
+    found = measure(gain, mask, 0.05, torch.Generator().manual_seed(0))
+    error = (found.values - gain)[mask]
+    assert float(error.std()) == pytest.approx(0.05, rel=0.03)
+    assert float(error.mean()) == pytest.approx(0.0, abs=0.002)
+    assert not found.values[~mask].any()
+    assert (found.noise_std == 0.05).all()
+
+
+def test_quantised_reports_are_whole_decibels_and_say_so():
+    gain = torch.linspace(-0.9, 0.9, 40_000).view(1, 1, 200, 200)
+    mask = torch.ones_like(gain, dtype=torch.bool)
+    found = measure(gain, mask, 0.01, torch.Generator().manual_seed(0), quantise_db=1.0)
+    decibel = model_to_db(found.values)
+    torch.testing.assert_close(decibel, decibel.round(), atol=1e-3, rtol=0)
+    assert float((found.values - gain).std()) == pytest.approx(
+        float(found.noise_std[0, 0, 0, 0]), rel=0.03
+    )
+
+
+def test_reports_in_one_cell_are_averaged_by_inverse_variance():
+    positions = np.array([[2.3, 3.1], [1.8, 2.9], [0.0, 0.0]])
+    found = combine_reports(
+        positions, np.array([0.1, 0.4, -0.5]), np.array([0.1, 0.2, 0.3]), (4, 5)
+    )
+    assert found.values.shape == (1, 1, 4, 5)
+    assert int(found.mask.sum()) == 2
+    # weights 100 and 25
+    assert float(found.values[0, 0, 2, 3]) == pytest.approx((10 + 10) / 125)
+    assert float(found.noise_std[0, 0, 2, 3]) == pytest.approx(125**-0.5)
+    assert float(found.values[0, 0, 0, 0]) == pytest.approx(-0.5)
+    assert float(found.noise_std[0, 0, 0, 0]) == pytest.approx(0.3)
+
+
+def test_bad_reports_are_refused():
+    with pytest.raises(InputError, match=r"1 of 2 reports lie outside the grid of 4 x 5.*row 4"):
+        combine_reports(np.array([[0, 0], [4, 1]]), np.zeros(2), 0.1, (4, 5))
+    with pytest.raises(InputError, match="not finite"):
+        combine_reports(np.array([[0, 0]]), np.array([np.nan]), 0.1, (4, 5))
+    with pytest.raises(InputError, match="noise level > 0"):
+        combine_reports(np.array([[0, 0]]), np.zeros(1), 0.0, (4, 5))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": torch.zeros(1, 8, 8)}, "allowed is .B, 1, H, W."),
+        ({"mask": torch.ones(1, 1, 8, 8)}, "torch.bool"),
+        ({"mask": torch.zeros(1, 1, 8, 8, dtype=torch.bool)}, "map 0 .* no observed pixel"),
+        ({"values": torch.full((1, 1, 8, 8), torch.nan)}, "not finite"),
+        ({"noise_std": torch.full((1, 1, 8, 8), -0.1)}, "noise_std is -0.1"),
+        ({"noise_std": torch.zeros(8, 8)}, "noise_std has shape"),
+    ],
+)
+def test_impossible_measurements_are_refused(change, message):
+    good = {
+        "values": torch.zeros(1, 1, 8, 8),
+        "mask": torch.ones(1, 1, 8, 8, dtype=torch.bool),
+        "noise_std": torch.full((1, 1, 8, 8), 0.1),
+    }
+    Measurements(**good)
+    with pytest.raises(InputError, match=message):
+        Measurements(**{**good, **change})

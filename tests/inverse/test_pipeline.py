@@ -1,0 +1,166 @@
+import pytest
+import torch
+from diffusers import DDPMPipeline, UNet2DModel
+
+from radiodiff.data.measurements import Measurements, measure
+from radiodiff.errors import InputError
+from radiodiff.inverse.filtering import FilterSettings
+from radiodiff.inverse.pipeline import (
+    InverseOutput,
+    RadioDiffInversePipeline,
+    merge_measurements,
+)
+from radiodiff.inverse.prior import build_noise_schedule, build_prior
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    torch.manual_seed(0)
+    pipeline = RadioDiffInversePipeline(
+        build_prior(32, block_out_channels=(32, 64)).eval(), build_noise_schedule()
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture
+def measurements():
+    generator = torch.Generator().manual_seed(1)
+    gain = torch.rand((2, 1, 32, 32), generator=generator) * 2 - 1
+    mask = torch.rand(gain.shape, generator=generator) < 0.3
+    return measure(gain, mask, 0.05, generator)
+
+
+def generators(count=2):
+    return [torch.Generator().manual_seed(b) for b in range(count)]
+
+
+def test_call_returns_the_moments_of_its_samples(pipeline, measurements):
+    out = pipeline(measurements, num_particles=3, num_inference_steps=4, generator=generators())
+    assert out.samples.shape == (2, 3, 1, 32, 32)
+    torch.testing.assert_close(out.mean, out.samples.mean(dim=1))
+    torch.testing.assert_close(out.std, out.samples.std(dim=1, correction=0))
+    torch.testing.assert_close(out.quantile(0.5), out.samples.median(dim=1).values)
+    assert out.building_mask.dtype == torch.bool
+    assert out.building_mask.shape == (2, 1, 32, 32)
+    assert out.transmitter.shape == (2, 2)
+
+
+def test_saved_pipeline_gives_the_same_result(pipeline, measurements, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    again = RadioDiffInversePipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    run = {"num_particles": 2, "num_inference_steps": 3}
+    first = pipeline(measurements, generator=generators(), **run)
+    second = again(measurements, generator=generators(), **run)
+    torch.testing.assert_close(first.samples, second.samples)
+
+
+def test_any_ddpm_directory_is_a_prior(measurements, tmp_path):
+    unet = UNet2DModel(
+        sample_size=32,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+    )
+    DDPMPipeline(unet, build_noise_schedule()).save_pretrained(tmp_path)
+    pipeline = RadioDiffInversePipeline.from_pretrained(tmp_path)
+    pipeline.set_progress_bar_config(disable=True)
+    out = pipeline(measurements, num_particles=2, num_inference_steps=2)
+    assert out.mean.shape == (2, 1, 32, 32)
+
+
+def test_known_buildings_are_fixed(pipeline, measurements):
+    buildings = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    buildings[..., 3:9, 4:12] = True
+    out = pipeline(
+        measurements, buildings=buildings, num_particles=2, num_inference_steps=3, generator=None
+    )
+    assert torch.equal(out.building_mask, buildings.expand(2, -1, -1, -1))
+    inside = buildings.expand(2, -1, -1, -1)[:, None].expand_as(out.samples)
+    assert (out.samples[inside] == -1).all()
+
+
+def test_update_repeats_part_of_the_steps_and_takes_the_new_values(pipeline, measurements):
+    calls = []
+    handle = pipeline.unet.register_forward_hook(lambda *_: calls.append(1))
+    run = {"num_inference_steps": 100, "generator": generators()}
+    out = pipeline(measurements, num_particles=2, **run)
+    full = len(calls)
+    new = Measurements(
+        torch.full_like(measurements.values, 0.5), ~measurements.mask, measurements.noise_std / 1e3
+    )
+    updated = pipeline.update(out, new, **run)
+    handle.remove()
+    assert len(calls) - full <= 0.4 * full
+    assert updated.measurements.mask.all()
+    seen = new.mask[:, None].expand_as(updated.samples)
+    assert float((updated.samples[seen] - 0.5).abs().max()) < 0.01
+
+
+def test_merging_weighs_by_precision():
+    def one(value, sigma, observed):
+        shape = (1, 1, 1, 3)
+        return Measurements(
+            torch.full(shape, value), torch.tensor(observed, dtype=torch.bool).view(shape), torch.full(shape, sigma)
+        )
+
+    merged = merge_measurements(one(0.0, 0.1, [1, 1, 0]), one(1.0, 0.2, [0, 1, 1]))
+    assert merged.values.flatten().tolist() == pytest.approx([0.0, 0.2, 1.0])
+    assert merged.noise_std.flatten().tolist() == pytest.approx([0.1, 0.08**0.5 / 10**0.5, 0.2])
+    exact = merge_measurements(one(0.3, 0.0, [1, 1, 1]), one(1.0, 0.2, [1, 1, 1]))
+    assert exact.values.flatten().tolist() == pytest.approx([0.3] * 3)
+
+
+def test_quantiles_follow_the_weights():
+    samples = torch.tensor([0.0, 1.0, 2.0]).view(1, 3, 1, 1, 1)
+    zero = torch.zeros(1, 1, 1, 1)
+    out = InverseOutput(
+        mean=zero,
+        std=zero,
+        samples=samples,
+        log_weights=torch.tensor([[0.5, 0.25, 0.25]]).double().log(),
+        building_mask=zero > 0,
+        transmitter=torch.zeros(1, 2),
+        measurements=Measurements(zero, zero == 0),
+        buildings=None,
+    )
+    # Middles of the weights: 0.25, 0.625, 0.875.
+    found = [float(out.quantile(p)) for p in (0.1, 0.25, 0.4375, 0.75, 0.95)]
+    assert found == pytest.approx([0.0, 0.0, 0.5, 1.5, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"noise_std": -1.0}, "noise_std is -1"),
+        ({"noise_std": float("nan")}, "noise_std is nan"),
+        ({"num_inference_steps": 0}, "num_inference_steps = 0"),
+        ({"num_particles": 0}, "num_particles = 0"),
+        ({"generator": [torch.Generator()]}, "1 generators for 2 maps"),
+        ({"buildings": torch.zeros(1, 1, 8, 8, dtype=torch.bool)}, "buildings have shape"),
+        ({"buildings": torch.zeros(1, 1, 32, 32)}, "needed is a bool mask"),
+    ],
+)
+def test_impossible_arguments_are_refused(pipeline, measurements, arguments, message):
+    with pytest.raises(InputError, match=message):
+        pipeline(measurements, **arguments)
+
+
+def test_maps_of_another_size_and_missing_noise_are_refused(pipeline):
+    other = Measurements(torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16, dtype=torch.bool))
+    with pytest.raises(InputError, match="no noise level"):
+        pipeline(other)
+    with pytest.raises(InputError, match="16 x 16, this prior is for 32 x 32"):
+        pipeline(other, noise_std=0.1)
+
+
+@pytest.mark.parametrize("method", ["published", "matched"])
+def test_network_that_breaks_down_names_the_step(pipeline, measurements, method):
+    handle = pipeline.unet.register_forward_hook(lambda *args: args[-1] * float("nan"))
+    with pytest.raises(InputError, match="step 1"):
+        pipeline(measurements, num_inference_steps=2, settings=FilterSettings(method=method))
+    handle.remove()

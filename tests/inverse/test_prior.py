@@ -1,0 +1,125 @@
+import pytest
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+
+from radiodiff.errors import InputError
+from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, build_prior, make_denoiser
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return build_prior(32, block_out_channels=(32, 64)).eval()
+
+
+def test_default_prior_has_at_most_twelve_million_parameters():
+    with torch.device("meta"):
+        prior = build_prior()
+    assert sum(p.numel() for p in prior.parameters()) <= 12e6
+
+
+def test_patches_are_rearranged_without_loss():
+    """A network that returns its input returns the map unchanged, pixel for pixel."""
+    prior = build_prior(32, block_out_channels=(32,))
+    prior.unet.forward = lambda patches, t: type("Output", (), {"sample": patches})
+    x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(prior(x, torch.tensor([1.0, 2.0])), x)
+
+
+def test_saved_prior_predicts_the_same(tiny, tmp_path):
+    tiny.save_pretrained(tmp_path)
+    again = PatchUNet.from_pretrained(tmp_path).eval()
+    x, t = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)), torch.ones(2)
+    assert torch.equal(again(x, t), tiny(x, t))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"sample_size": 36, "block_out_channels": (32, 64)}, "multiple of 8"),
+        ({"sample_size": 32, "block_out_channels": (40,)}, "40 is not a multiple"),
+    ],
+)
+def test_impossible_sizes_are_refused(sizes, message):
+    with pytest.raises(InputError, match=message):
+        build_prior(**sizes)
+
+
+def test_levels_between_timesteps_become_fractional_timesteps():
+    schedule = build_noise_schedule()
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.config = {}
+
+        def forward(self, x, t):
+            seen.extend(t.tolist())
+            return torch.zeros_like(x)
+
+    levels = schedule.alphas_cumprod[[0, 400, 401, 999]].double()
+    between = (levels[1] + levels[2]) / 2
+    denoise = make_denoiser(Spy(), schedule)
+    denoise(torch.zeros(5, 1, 8, 8), torch.cat([levels, between[None]]))
+    assert seen[:4] == pytest.approx([0, 400, 401, 999], abs=1e-3)
+    assert 400.3 < seen[4] < 400.7
+
+
+class Says(torch.nn.Module):
+    """A network that returns what it was given at birth."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.config = {}
+        self.output = output
+
+    def forward(self, x, t):
+        return self.output
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_prediction_types_agree(prediction):
+    """The same estimate of the clean map, said as noise, as velocity and as the map."""
+    x, clean = torch.randn(2, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    level = build_noise_schedule().alphas_cumprod[[300, 700]].double()
+    signal = level.float().sqrt().view(-1, 1, 1, 1)
+    noise = (1 - level.float()).sqrt().view(-1, 1, 1, 1)
+    eps = (x - signal * clean) / noise
+    said = {"epsilon": eps, "v_prediction": signal * eps - noise * clean, "sample": clean}
+    schedule = DDPMScheduler(beta_start=1e-4, beta_end=0.02, prediction_type=prediction)
+    found = make_denoiser(Says(said[prediction]), schedule)(x, level)
+    torch.testing.assert_close(found, eps, atol=1e-4, rtol=1e-4)
+
+
+def test_image_network_sees_three_equal_channels_and_its_variance_is_left_aside():
+    unet = UNet2DModel(
+        sample_size=16,
+        in_channels=3,
+        out_channels=6,
+        block_out_channels=(32,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        layers_per_block=1,
+    ).eval()
+    schedule = build_noise_schedule()
+    x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = make_denoiser(unet, schedule)(x, schedule.alphas_cumprod[[10, 500]].double())
+    with torch.no_grad():
+        out = unet(x.expand(-1, 3, -1, -1), torch.tensor([10.0, 500.0])).sample
+    torch.testing.assert_close(found, out[:, :3].mean(dim=1, keepdim=True), atol=1e-4, rtol=1e-4)
+
+
+def test_unfit_networks_are_refused(tiny):
+    unet = UNet2DModel(
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(32,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+    )
+    with pytest.raises(InputError, match="4 input channels; allowed are 1 and 3"):
+        make_denoiser(unet, build_noise_schedule())
+    with pytest.raises(InputError, match="prediction_type is 'score'"):
+        make_denoiser(tiny, DDPMScheduler(prediction_type="score"))
