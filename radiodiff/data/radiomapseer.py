@@ -158,7 +158,7 @@ class RadioMapSeer(Dataset[Sample]):
         transmitter = self._transmitter(map_id, transmitter_id, buildings)
         scene = Scene(buildings, transmitter, self._vehicles(map_id))
         return {
-            "gain": torch.from_numpy(self._model_of_level[self.levels(index)])[None],
+            "gain": torch.from_numpy(self._model_of_level.take(self.levels(index)))[None],
             "prompt": stack_features(self.prompt_features, scene),
             "buildings": torch.from_numpy(buildings.copy())[None],
             "transmitter": torch.tensor(transmitter, dtype=torch.int64),

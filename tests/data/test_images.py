@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,6 +52,16 @@ def test_a_damaged_png_is_named(tmp_path, levels, damage):
     else:
         content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
+    with pytest.raises(InputError, match=r"12_7\.png: corrupt"):
+        read_levels(path)
+
+
+def test_a_png_that_claims_to_be_huge_is_refused_without_decoding(tmp_path):
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk
+    path = tmp_path / "12_7.png"
+    path.write_bytes(content + struct.pack(">I", zlib.crc32(chunk)) + bytes(64))
     with pytest.raises(InputError, match=r"12_7\.png: corrupt"):
         read_levels(path)
 

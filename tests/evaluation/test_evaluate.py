@@ -20,7 +20,6 @@ from radiodiff.evaluation.predictions import (
     evaluate_predictions,
     find_predictions,
     read_prediction,
-    score_maps,
     score_predictions,
 )
 
@@ -67,21 +66,22 @@ def test_every_format_gets_the_score_of_its_map(tree, predictions):
 
 
 def test_conventions_reach_the_metrics(tree, predictions):
-    plain = score_predictions(settings(tree, predictions)).means()
     config = MetricConfig(
         rmse_unit="model", psnr_peak="truth_range", ssim_window="gaussian", pixels="outdoor"
     )
-    other = score_predictions(settings(tree, predictions, metrics=config)).means()
+    scores = score_predictions(settings(tree, predictions, metrics=config))
     dataset = RadioMapSeer(tree)
     outdoor = torch.from_numpy(~dataset.building_mask(0))
     truth = torch.from_numpy(dataset.levels(0) / 255)
     predicted = torch.from_numpy(noisy_levels(dataset, 0) / 255)
-    expected = score_maps(predicted, truth, config, outdoor)
-    first = score_predictions(settings(tree, predictions, metrics=config)).values
-    assert expected["rmse"].item() == pytest.approx(rmse(predicted, truth, "model", outdoor).item())
-    for name in plain:
-        assert first[name][0].item() == pytest.approx(expected[name].item(), rel=1e-5)
-        assert other[name] != pytest.approx(plain[name], rel=1e-4)
+    expected = {
+        "nmse": nmse(predicted, truth, outdoor),
+        "rmse": rmse(predicted, truth, "model", outdoor),
+        "ssim": ssim(predicted, truth, "gaussian"),
+        "psnr": psnr(predicted, truth, "truth_range", outdoor),
+    }
+    for name, value in expected.items():
+        assert scores.values[name][0].item() == pytest.approx(value.item(), rel=1e-5)
 
 
 def test_threshold_is_applied_to_truth_and_prediction(tree, predictions):

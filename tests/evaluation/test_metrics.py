@@ -141,9 +141,9 @@ def test_coverage_of_a_gaussian_interval_is_its_level():
     noise = torch.randn(2, 200, 200, generator=generator, dtype=torch.float64)
     width = torch.full_like(noise, 1.6449)
     assert interval_coverage(-width, width, noise).tolist() == pytest.approx([0.9, 0.9], abs=0.01)
-    seen = noise > 0
-    upper = interval_coverage(torch.zeros_like(width), width, noise, seen)
-    assert upper.tolist() == pytest.approx([0.9, 0.9], abs=0.01)
+    positive = interval_coverage(-width, width, noise, noise > 0)
+    assert positive.tolist() == pytest.approx([0.9, 0.9], abs=0.01)
+    assert interval_coverage(-width, 0 * width, noise, noise > 0).tolist() == [0.0, 0.0]
     assert interval_coverage(noise, noise, noise).tolist() == [1.0, 1.0]
 
 
