@@ -15,7 +15,7 @@ import shapely
 from shapely import affinity
 from shapely.geometry import Polygon, box
 
-from radiodiff.simulate.city import polygon_parts
+from radiodiff.simulate.geometry import polygon_parts
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,22 @@ def _with_annex(rng: np.random.Generator, house: Polygon) -> Polygon:
     return affinity.scale(shape, *flips, origin=house.centroid)
 
 
+def _with_sheds(
+    block: Polygon, rng: np.random.Generator, buildings: list[Polygon]
+) -> list[Polygon]:
+    """Add a shed or a garage a few metres beside some of the buildings."""
+    angle = np.rad2deg(Frame.of(block).angle)
+    sheds: list[Polygon] = []
+    for building in buildings:
+        if rng.random() < 0.6:
+            width, depth = rng.uniform(6.0, 14.0), rng.uniform(5.0, 10.0)
+            path = building.buffer(rng.uniform(2.0, 6.0) + width / 2).exterior
+            spot = path.interpolate(rng.random(), normalized=True)
+            shed = _rectangle(spot.x, spot.y, width, depth)
+            sheds.append(affinity.rotate(shed, angle))
+    return buildings + _keep_inside(block, sheds)
+
+
 def _house_rows(
     block: Polygon,
     rng: np.random.Generator,
@@ -103,8 +119,8 @@ def _house_rows(
         missing: probability that a plot is empty.
     """
     frame = Frame.of(block)
-    setback = rng.uniform(0.5, 4.0)
-    spacing = depth + rng.uniform(5.0, 14.0)
+    setback = rng.uniform(0.0, 3.0)
+    spacing = depth + rng.uniform(4.0, 11.0)
     count = max(1, int((frame.depth - 2 * setback - depth) // spacing) + 1)
     first, last = setback + depth / 2, frame.depth - setback - depth / 2
     rows = np.linspace(first, last, count) if count > 1 else [frame.depth / 2]
@@ -119,8 +135,9 @@ def _house_rows(
             if rng.random() >= missing:
                 shift = rng.normal(0.0, 0.04 * depth if regular else 0.12 * depth)
                 house = _rectangle(u + along / 2, v + shift, along, across)
-                if rng.random() < (0.1 if regular else 0.35):
+                if rng.random() < (0.05 if regular else 0.35):
                     house = _with_annex(rng, house)
+                house = affinity.rotate(house, rng.normal(0.0, 1.0 if regular else 4.0))
                 houses.append(frame.place(house))
             u += along + gap * np.exp(0.3 * rng.standard_normal())
     return _keep_inside(block, houses)
@@ -129,13 +146,17 @@ def _house_rows(
 def detached_houses(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
     """Return small houses of about 80 to 200 m2, with gardens between them."""
     width = rng.uniform(9.0, 15.0)
+    proportion = rng.uniform(1.0, 1.8)
+    width, depth = (
+        (width, width * proportion) if rng.random() < 0.6 else (width * proportion, width)
+    )
     return _house_rows(
         block,
         rng,
         width=width,
-        depth=width * rng.uniform(0.8, 1.3),
-        gap=rng.uniform(3.0, 12.0),
-        missing=rng.uniform(0.05, 0.4),
+        depth=depth,
+        gap=rng.uniform(3.0, 9.0),
+        missing=rng.uniform(0.0, 0.3),
     )
 
 
@@ -146,9 +167,9 @@ def apartment_houses(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
         block,
         rng,
         width=width,
-        depth=width * rng.uniform(0.85, 1.35),
-        gap=rng.uniform(2.0, 6.5),
-        missing=rng.uniform(0.0, 0.2),
+        depth=width * rng.uniform(1.0, 1.6),
+        gap=rng.uniform(2.5, 7.0),
+        missing=rng.uniform(0.0, 0.15),
     )
 
 
@@ -180,12 +201,13 @@ def perimeter_block(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
             v = side if rng.random() < 0.5 else frame.depth - side
             annex = frame.place(_rectangle(u, v, rng.uniform(4.0, 9.0), rng.uniform(6.0, 14.0)))
             ring = ring.union(annex.intersection(outline))
-    openings = [_rectangle(rng.uniform(0.2, 0.8) * frame.length, 0.0, rng.uniform(4, 12), depth * 3)
-                for _ in range(rng.integers(0, 3))]  # fmt: skip
-    if rng.random() < 0.35:
-        openings.append(_rectangle(frame.length, frame.depth / 2, 2.4 * depth, frame.depth * 0.7))
-    if rng.random() < 0.2:
-        openings.append(_rectangle(0.0, frame.depth / 2, 2.4 * depth, frame.depth * 0.7))
+    openings = [
+        _rectangle(rng.uniform(0.2, 0.8) * frame.length, 0.0, rng.uniform(4.0, 12.0), 5 * depth)
+        for _ in range(rng.integers(1, 3))
+    ]
+    for u, probability in ((frame.length, 0.35), (0.0, 0.2)):
+        if rng.random() < probability:
+            openings.append(_rectangle(u, frame.depth / 2, 2.4 * depth, 0.7 * frame.depth))
     for opening in openings:
         ring = ring.difference(frame.place(opening))
     return polygon_parts(ring)
@@ -221,7 +243,7 @@ def halls(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
     buildings: list[Polygon] = []
     for u_min, u_max in [(0.0, 0.5), (0.5, 1.0)] if split else [(0.0, 1.0)]:
         length = (u_max - u_min) * frame.length
-        along, across = length * rng.uniform(0.4, 0.9), frame.depth * rng.uniform(0.45, 0.95)
+        along, across = length * rng.uniform(0.5, 0.95), frame.depth * rng.uniform(0.5, 0.95)
         u, v = u_min * frame.length + length / 2, frame.depth / 2
         hall = _rectangle(u, v, min(along, 100.0), min(across, 80.0))
         for _ in range(rng.integers(0, 4)):
@@ -232,7 +254,7 @@ def halls(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
             part = _rectangle(edge_u, edge_v, rng.uniform(8, 26), rng.uniform(8, 26))
             hall = hall.union(part) if rng.random() < 0.6 else hall.difference(part)
         buildings.extend(frame.place(part) for part in polygon_parts(hall))
-    return _keep_inside(block, buildings, share=0.35)
+    return _with_sheds(block, rng, _keep_inside(block, buildings, share=0.35))
 
 
 def compounds(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
@@ -249,7 +271,7 @@ def compounds(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
             shape = shape.union(wing)
         shape = affinity.rotate(shape, rng.choice([0.0, 90.0, 45.0], p=[0.45, 0.45, 0.1]))
         buildings.extend(frame.place(part) for part in polygon_parts(shape))
-    return _keep_inside(block, buildings)
+    return _with_sheds(block, rng, _keep_inside(block, buildings))
 
 
 def scattered(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
@@ -260,7 +282,7 @@ def scattered(block: Polygon, rng: np.random.Generator) -> list[Polygon]:
         u, v = rng.uniform(0.1, 0.9) * frame.length, rng.uniform(0.1, 0.9) * frame.depth
         shape = _rectangle(u, v, rng.uniform(6.0, 25.0), rng.uniform(6.0, 14.0))
         buildings.append(frame.place(affinity.rotate(shape, rng.choice([0.0, 90.0]))))
-    return _keep_inside(block, buildings)
+    return _with_sheds(block, rng, _keep_inside(block, buildings))
 
 
 @dataclass(frozen=True)
@@ -277,12 +299,12 @@ class Development:
 
 
 DEVELOPMENTS = {
-    "detached houses": Development(detached_houses, (30, 60), (70, 160), 0.22),
-    "apartment houses": Development(apartment_houses, (45, 65), (80, 160), 0.24),
-    "terraces": Development(terraces, (35, 60), (80, 180), 0.12),
-    "perimeter block": Development(perimeter_block, (45, 75), (70, 140), 0.10),
-    "slabs": Development(slabs, (70, 120), (90, 160), 0.10),
-    "halls": Development(halls, (60, 110), (80, 150), 0.08),
-    "compounds": Development(compounds, (70, 120), (80, 140), 0.08),
-    "scattered": Development(scattered, (80, 140), (80, 160), 0.12),
+    "detached houses": Development(detached_houses, (30, 60), (70, 160), 0.18),
+    "apartment houses": Development(apartment_houses, (45, 65), (80, 160), 0.26),
+    "terraces": Development(terraces, (35, 60), (80, 180), 0.13),
+    "perimeter block": Development(perimeter_block, (45, 75), (70, 140), 0.13),
+    "slabs": Development(slabs, (70, 120), (90, 160), 0.08),
+    "halls": Development(halls, (60, 110), (80, 150), 0.11),
+    "compounds": Development(compounds, (70, 120), (80, 140), 0.06),
+    "scattered": Development(scattered, (80, 140), (80, 160), 0.05),
 }

@@ -7,9 +7,9 @@ coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -18,9 +18,10 @@ from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from radiodiff.errors import InputError
+from radiodiff.simulate import geojson
+from radiodiff.simulate.geometry import clean_polygons, clip_polygons, polygon_parts
 from radiodiff.simulate.polygons import polygons_from_mask, rasterise
-
-logger = logging.getLogger(__name__)
+from radiodiff.simulate.streets import park_and_drive
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class City:
     size: tuple[int, int]
     buildings: tuple[Polygon, ...] = ()
     roads: tuple[Polygon, ...] = ()
-    vehicles: tuple[Polygon, ...] = field(default=())
+    vehicles: tuple[Polygon, ...] = ()
 
     def __post_init__(self) -> None:
         rows, columns = self.size
@@ -68,6 +69,54 @@ class City:
         outlines = [] if vehicles is None else polygons_from_mask(vehicles)
         rows, columns = np.shape(buildings)
         return cls((rows, columns), buildings=tuple(footprints), vehicles=tuple(outlines))
+
+    @classmethod
+    def from_geojson(
+        cls,
+        buildings: str | Path,
+        roads: str | Path | None = None,
+        vehicles: str | Path | None = None,
+        bounds: geojson.Bounds | None = None,
+        traffic: np.random.Generator | None = None,
+    ) -> City:
+        """Read a city from GeoJSON in longitude and latitude, one file per layer.
+
+        One OpenStreetMap export may serve as several layers: features tagged ``building`` are
+        buildings (all polygons, if none is tagged), lines tagged ``highway`` are roads if vehicles
+        use them. Buildings are joined where they touch and their vertices rounded to whole metres,
+        as in RadioMapSeer. The map's first row is in the north, its first column in the west.
+
+        Args:
+            buildings: footprints, with holes for courtyards.
+            roads: road axes.
+            vehicles: outlines of vehicles.
+            bounds: west, south, east, north in degrees of the part to read; None means all of the
+                building file.
+            traffic: draws vehicles along the roads, if there is no file of them.
+
+        Raises:
+            InputError: a file is missing, no GeoJSON, or not in longitude and latitude; the area is
+                empty or larger than 20 km.
+        """
+        features = geojson.read_features(buildings)
+        if bounds is None and not features:
+            raise InputError(f"{buildings}: holds no features and no bounds were given")
+        project = geojson.area_of(bounds or geojson.bounds_of(features), str(buildings))
+        width, height = project.extent_m
+        size = (max(1, round(height)), max(1, round(width)))
+        footprints = clean_polygons(map(project, geojson.footprints(features)), "buildings")
+        # A grid of one metre rounds the vertices while it joins the polygons.
+        joined = polygon_parts(shapely.union_all(footprints, grid_size=1.0))
+        streets = [] if roads is None else geojson.streets(geojson.read_features(roads), project)
+        surfaces = clean_polygons((s for street in streets for s in street.surface()), "roads")
+        outlines: list[BaseGeometry] = []
+        if vehicles is not None:
+            outlines = [project(f.geometry) for f in geojson.read_features(vehicles)]
+        elif traffic is not None:
+            frame = box(0, -1, size[1], size[0] - 1)
+            outlines = park_and_drive(traffic, streets, joined, frame)
+        cars = clean_polygons(outlines, "vehicles")
+        return cls(size, tuple(joined), tuple(surfaces), tuple(cars))
 
     @property
     def frame(self) -> Polygon:
@@ -131,54 +180,6 @@ class City:
         for row in _tile_origins(rows, size, overlap):
             for column in _tile_origins(columns, size, overlap):
                 yield (row, column), self.crop(row, column, (size, size))
-
-
-def polygon_parts(geometry: BaseGeometry) -> list[Polygon]:
-    """Return the polygons of a geometry with an area; points and lines are dropped."""
-    if isinstance(geometry, Polygon):
-        return [geometry] if geometry.area > 0 else []
-    return [part for piece in getattr(geometry, "geoms", ()) for part in polygon_parts(piece)]
-
-
-def clean_polygons(polygons: Iterable[BaseGeometry], layer: str = "polygons") -> list[Polygon]:
-    """Return valid simple polygons: self-crossing ones are repaired, degenerate ones dropped.
-
-    Both are logged once per layer.
-    """
-    cleaned: list[Polygon] = []
-    repaired = dropped = 0
-    for polygon in polygons:
-        if not polygon.is_valid:
-            repaired += 1
-            polygon = shapely.make_valid(polygon)
-        parts = polygon_parts(polygon)
-        dropped += not parts
-        cleaned.extend(parts)
-    if repaired:
-        logger.warning(
-            "%s: repaired %d self-crossing or otherwise invalid polygons", layer, repaired
-        )
-    if dropped:
-        logger.warning("%s: dropped %d polygons without an area", layer, dropped)
-    return cleaned
-
-
-def clip_polygons(polygons: Iterable[Polygon], frame: Polygon) -> list[Polygon]:
-    """Return the parts of the polygons inside the rectangle ``frame``."""
-    clipped: list[Polygon] = []
-    for polygon in polygons:
-        if frame.contains(polygon):
-            clipped.append(polygon)
-        elif frame.intersects(polygon):
-            clipped.extend(polygon_parts(polygon.intersection(frame)))
-    return clipped
-
-
-def snap_polygons(polygons: Iterable[Polygon]) -> list[Polygon]:
-    """Return the polygons with integer vertices, as in RadioMapSeer; slivers disappear."""
-    return [
-        part for polygon in polygons for part in polygon_parts(shapely.set_precision(polygon, 1.0))
-    ]
 
 
 def _tile_origins(length: int, size: int, overlap: int) -> list[int]:

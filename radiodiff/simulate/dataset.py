@@ -263,8 +263,8 @@ def _run(config: SimulateConfig, map_ids: list[int]) -> Iterator[int]:
             yield future.result()
     except BrokenProcessPool:
         raise InputError(
-            f"{config.output}: a worker process was killed (out of memory?); start the same command "
-            "again to continue, with fewer workers if memory is short"
+            f"{config.output}: a worker process was killed (out of memory?); start the same "
+            "command again to continue, with fewer workers if memory is short"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

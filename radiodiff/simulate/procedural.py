@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from shapely import STRtree, affinity
+from shapely import STRtree
 from shapely.geometry import LineString, Polygon, box
-from shapely.geometry.base import BaseGeometry
 
 from radiodiff.errors import InputError
 from radiodiff.simulate.blocks import DEVELOPMENTS, Frame
-from radiodiff.simulate.city import City, polygon_parts, snap_polygons
+from radiodiff.simulate.city import City
+from radiodiff.simulate.geometry import polygon_parts, snap_polygons
+from radiodiff.simulate.streets import Street, park_and_drive
 
 MIN_SIZE, MAX_SIZE = 32, 1024
 DENSITY_RANGE = (0.05, 0.5)
@@ -27,21 +28,9 @@ DENSITY_RANGE = (0.05, 0.5)
 MIN_AREA_M2 = 14.0
 """Smaller remains of a building, left by the map's border, are dropped."""
 DISTRICT_SIDE_M = (110.0, 220.0)
-VEHICLE_LENGTH_M, VEHICLE_WIDTH_M = 5.0, 2.0
+DISTRICT_TILT, BLOCK_TILT = 0.2, 0.07
+MIN_BLOCK_M2 = 150.0
 MAX_ATTEMPTS = 50
-
-
-@dataclass(frozen=True)
-class Street:
-    """A straight street before the layout is bent: its axis and its width from wall to wall."""
-
-    axis: LineString
-    width: float
-
-    @property
-    def carriageway(self) -> float:
-        """Width in metres of the part that vehicles use."""
-        return float(np.clip(0.55 * self.width, 5.0, 14.0))
 
 
 def procedural_city(rng: np.random.Generator, size: int = 256) -> City:
@@ -67,77 +56,68 @@ def _draw_city(rng: np.random.Generator, size: int) -> City:
     kinds = list(DEVELOPMENTS.values())
     # A low concentration makes one or two kinds of development dominate a layout.
     weights = np.array([kind.weight for kind in kinds])
-    mixture = rng.dirichlet(6.0 * weights)
-    street_width = rng.uniform(9.0, 20.0)
+    mixture = rng.dirichlet(3.0 * weights)
+    street_width = rng.uniform(8.0, 15.0)
     half = 0.75 * size + 40.0
     streets: list[Street] = []
-    districts = _subdivide(
-        rng,
-        box(-half, -half, half, half),
-        DISTRICT_SIDE_M,
-        DISTRICT_SIDE_M,
-        1.5 * street_width,
-        streets,
-    )
     footprints: list[Polygon] = []
-    for district in districts:
+    districts = Cut(DISTRICT_SIDE_M, DISTRICT_SIDE_M, 1.5 * street_width, DISTRICT_TILT)
+    for district in _subdivide(rng, box(-half, -half, half, half), districts, streets):
         kind = kinds[rng.choice(len(kinds), p=mixture)]
-        for block in _subdivide(
-            rng, district, kind.block_depth, kind.block_length, street_width, streets
-        ):
+        blocks = Cut(kind.block_depth, kind.block_length, street_width, BLOCK_TILT)
+        for block in _subdivide(rng, district, blocks, streets):
             footprints.extend(kind.build(block, rng))
     bend = _random_bend(rng, size)
     buildings = _settle(
         [bent for footprint in footprints for bent in polygon_parts(_apply(bend, footprint))], size
     )
     buildings = _clear_open_land(rng, buildings, size)
-    built_up = shapely.union_all(buildings)
-    shapely.prepare(built_up)
-    roads = [
-        part
-        for street in streets
-        for part in polygon_parts(
-            _apply(bend, street.axis)
-            .buffer(street.carriageway / 2, cap_style="flat")
-            .difference(built_up)
-        )
-    ]
-    vehicles = _park_and_drive(rng, streets, bend, built_up, size)
+    streets = [Street(_apply(bend, street.axis), street.carriageway) for street in streets]
+    vehicles = park_and_drive(rng, streets, buildings, box(1, 0, size - 1, size - 2))
+    surfaces = [surface for street in streets for surface in street.surface()]
+    roads = polygon_parts(shapely.union_all(surfaces).difference(shapely.union_all(buildings)))
     return City((size, size), tuple(buildings), tuple(roads), tuple(vehicles))
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How land is cut: wanted depth and length of the parts, and the streets between them."""
+
+    depth: tuple[float, float]
+    length: tuple[float, float]
+    street_width: float
+    tilt: float
+    """Standard deviation of a street's slope against the land it cuts."""
+
+
 def _subdivide(
-    rng: np.random.Generator,
-    land: Polygon,
-    depth_range: tuple[float, float],
-    length_range: tuple[float, float],
-    street_width: float,
-    streets: list[Street],
+    rng: np.random.Generator, land: Polygon, cut: Cut, streets: list[Street]
 ) -> list[Polygon]:
-    """Cut land by streets until no block is deeper or longer than wanted; note the streets."""
+    """Cut land by streets until no part is deeper or longer than wanted; note the streets."""
     frame = Frame.of(land)
-    too_long = frame.length > rng.uniform(*length_range) * 1.25
-    too_deep = frame.depth > rng.uniform(*depth_range) * 1.25
+    too_long = frame.length > 1.25 * rng.uniform(*cut.length)
+    too_deep = frame.depth > 1.25 * rng.uniform(*cut.depth)
     if not (too_long or too_deep):
         return [land]
-    across_length = too_long and (not too_deep or frame.length > frame.depth * 1.2)
-    share, tilt = rng.uniform(0.38, 0.62), np.tan(rng.normal(0.0, 0.06))
+    across = too_long and (not too_deep or frame.length > 1.2 * frame.depth)
+    share, slope = rng.uniform(0.38, 0.62), rng.normal(0.0, cut.tilt)
     reach = frame.length + frame.depth
-    if across_length:
+    if across:
         u, v = share * frame.length, frame.depth / 2
-        axis = LineString([(u - tilt * reach, v - reach), (u + tilt * reach, v + reach)])
+        axis = LineString([(u - slope * reach, v - reach), (u + slope * reach, v + reach)])
     else:
         u, v = frame.length / 2, share * frame.depth
-        axis = LineString([(u - reach, v - tilt * reach), (u + reach, v + tilt * reach)])
-    width = float(street_width * rng.uniform(0.75, 1.3))
+        axis = LineString([(u - reach, v - slope * reach), (u + reach, v + slope * reach)])
+    width = float(cut.street_width * rng.uniform(0.75, 1.3))
     axis = frame.place(axis).intersection(land)
-    streets.append(Street(axis, width))
+    streets.append(Street(axis, carriageway=float(np.clip(0.55 * width, 5.0, 14.0))))
     parts = polygon_parts(land.difference(axis.buffer(width / 2, cap_style="square")))
-    blocks: list[Polygon] = []
-    for part in parts:
-        if part.area > 150.0:
-            blocks.extend(_subdivide(rng, part, depth_range, length_range, street_width, streets))
-    return blocks
+    return [
+        block
+        for part in parts
+        if part.area > MIN_BLOCK_M2
+        for block in _subdivide(rng, part, cut, streets)
+    ]
 
 
 @dataclass(frozen=True)
@@ -160,13 +140,13 @@ class Bend:
 
 
 def _random_bend(rng: np.random.Generator, size: int) -> Bend:
-    curved = rng.random() < 0.4
+    curved = rng.random() < 0.5
     wavelength = rng.uniform(300.0, 700.0)
     return Bend(
         angle=rng.uniform(0.0, np.pi),
         shift=(size / 2, size / 2),
-        # The slope of the wave stays below 0.45, so that right angles survive roughly.
-        amplitude=rng.uniform(0.1, 0.45) * wavelength / (2 * np.pi) if curved else 0.0,
+        # The slope of the wave stays below 0.6, so that right angles survive roughly.
+        amplitude=rng.uniform(0.1, 0.6) * wavelength / (2 * np.pi) if curved else 0.0,
         wavelength=wavelength,
         phase=rng.uniform(0.0, 2 * np.pi),
     )
@@ -187,11 +167,9 @@ def _settle(footprints: list[Polygon], size: int) -> list[Polygon]:
     tree = STRtree(snapped)
     dropped: set[int] = set()
     for index, footprint in enumerate(snapped):
-        for other in tree.query(footprint, predicate="intersects"):
-            if other < index and int(other) not in dropped:
-                if footprint.intersection(snapped[other]).area > 0:
-                    dropped.add(index)
-                    break
+        earlier = (snapped[i] for i in tree.query(footprint) if i < index and i not in dropped)
+        if any(footprint.intersection(other).area > 0 for other in earlier):
+            dropped.add(index)
     return [
         part
         for index, footprint in enumerate(snapped)
@@ -205,9 +183,9 @@ def _clear_open_land(
     rng: np.random.Generator, buildings: list[Polygon], size: int
 ) -> list[Polygon]:
     """Now and then leave one side of the map open (a park, water, a railway)."""
-    if rng.random() > 0.3:
+    if rng.random() > 0.35:
         return buildings
-    angle, cut = rng.uniform(0.0, 2 * np.pi), rng.uniform(0.05, 0.4) * size
+    angle, cut = rng.uniform(0.0, 2 * np.pi), rng.uniform(0.0, 0.4) * size
     direction = np.array([np.cos(angle), np.sin(angle)])
     centre = np.array([size / 2, size / 2])
     return [
@@ -215,49 +193,3 @@ def _clear_open_land(
         for building in buildings
         if (np.array([building.centroid.x, building.centroid.y]) - centre) @ direction < cut
     ]
-
-
-def _park_and_drive(
-    rng: np.random.Generator,
-    streets: list[Street],
-    bend: Bend,
-    built_up: BaseGeometry,
-    size: int,
-) -> list[Polygon]:
-    """Park vehicles along both kerbs and let others drive in the two lanes."""
-    occupancy, headway = rng.uniform(0.1, 0.5), rng.uniform(18.0, 60.0)
-    frame = box(1, 0, size - 1, size - 2)
-    outline = box(
-        -VEHICLE_LENGTH_M / 2, -VEHICLE_WIDTH_M / 2, VEHICLE_LENGTH_M / 2, VEHICLE_WIDTH_M / 2
-    )
-    vehicles: list[Polygon] = []
-    for street in streets:
-        kerb = street.carriageway / 2 - VEHICLE_WIDTH_M / 2 - 0.3
-        lane = max(street.carriageway / 4 - 0.5, 1.3)
-        parked = np.arange(6.0, street.axis.length - 6.0, VEHICLE_LENGTH_M + 1.0)
-        places = [
-            (along, side * kerb) for side in (-1, 1) for along in parked if rng.random() < occupancy
-        ]
-        for side in (-1, 1):
-            along = rng.uniform(0.0, headway)
-            while along < street.axis.length:
-                places.append((along, side * lane))
-                along += VEHICLE_LENGTH_M + rng.exponential(headway)
-        for along, offset in places:
-            vehicle = _on_street(street.axis, along, offset, outline, bend)
-            clear = frame.contains(vehicle) and not built_up.intersects(vehicle)
-            if clear and not any(vehicle.intersects(other) for other in vehicles):
-                vehicles.append(vehicle)
-    return vehicles
-
-
-def _on_street(
-    axis: LineString, along: float, offset: float, outline: Polygon, bend: Bend
-) -> Polygon:
-    """Return the vehicle outline ``along`` metres down the bent street, ``offset`` to its side."""
-    ends = bend(np.array([axis.interpolate(along + step).coords[0] for step in (-0.5, 0.5)]))
-    direction = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
-    centre = ends.mean(axis=0) + offset * np.array([-direction[1], direction[0]])
-    angle = np.arctan2(direction[1], direction[0])
-    turned = affinity.rotate(outline, angle, origin=(0, 0), use_radians=True)
-    return affinity.translate(turned, *centre)
