@@ -25,7 +25,7 @@ from radiodiff.evaluation import metrics
 from radiodiff.inverse.filtering import FilterSettings
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-from radiodiff.inverse.sensing import DEFAULT_SHADOW_THRESHOLD, locate_transmitter, shadow_mask
+from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
 from radiodiff.units import model_to_gray
 
 NORMAL_90 = 1.6449
@@ -71,8 +71,8 @@ class InverseConfig(Settings):
     """Maps reconstructed together; the result does not depend on it."""
     batch_limit: int | None = Field(default=None, ge=1)
     """Most particles in one network call, to bound memory; null puts no limit."""
-    shadow_threshold: float = DEFAULT_SHADOW_THRESHOLD
-    """tau of the building mask, model range."""
+    shadow_threshold: float | None = None
+    """tau of the building mask, model range; null estimates it from each map's noise floor."""
     baselines: tuple[str, ...] = ("nearest", "linear")
     """Interpolators run beside it on the same samples."""
     device: str = "cpu"
@@ -107,10 +107,9 @@ def load_pipeline(directory: Path, device: str, dtype: str) -> RadioDiffInverseP
         raise InputError(
             f"{directory}: the prior cannot be loaded on {device}: {message}"
         ) from None
-    # The cast of torch itself: that of diffusers warns about layers to keep, of which there are none.
-    torch.nn.Module.to(
-        pipeline.unet.eval(), dtype=getattr(torch, dtype), memory_format=torch.channels_last
-    )
+    # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
+    torch.nn.Module.to(pipeline.unet, dtype=getattr(torch, dtype))
+    pipeline.unet.eval().to(memory_format=torch.channels_last)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -201,41 +200,25 @@ def _reconstruct(
     rows = []
     for b, item in enumerate(items):
         mean, std = output.mean[b].float().cpu(), output.std[b].float().cpu()
-        row = {
-            "map": item["name"],
-            "seed": seed,
-            "method": METHOD,
-            **score(mean, item, shadow_threshold=config.shadow_threshold),
-            "transmitter_m": float(
-                metrics.transmitter_error_m(output.transmitter[b], item["transmitter"])
-            ),
-            "seconds": seconds,
-        }
+        shadows, position = output.building_mask[b].cpu(), output.transmitter[b]
+        row = _row(item, seed, METHOD, score(mean, shadows, position, item), seconds)
         if config.num_particles > 1:
-            half = NORMAL_90 * std
-            unseen = ~measurements.mask[b]
-            row["coverage_90"] = float(
-                metrics.interval_coverage(mean - half, mean + half, item["gain"], unseen)
-            )
+            half, unseen = NORMAL_90 * std, ~measurements.mask[b]
+            covered = metrics.interval_coverage(mean - half, mean + half, item["gain"], unseen)
+            row["coverage_90"] = float(covered)
         rows.append(row)
         values, mask = measurements.values[b, 0].numpy(), measurements.mask[b, 0].numpy()
         for name in config.baselines:
             began = time.perf_counter()
-            gain = torch.from_numpy(INTERPOLATORS[name](values, mask)).float()[None]
+            gain = INTERPOLATORS[name](values, mask)
             seconds_baseline = time.perf_counter() - began
-            transmitter = torch.from_numpy(locate_transmitter(gain[0].numpy()))
-            rows.append(
-                {
-                    "map": item["name"],
-                    "seed": seed,
-                    "method": name,
-                    **score(gain, item, shadow_threshold=config.shadow_threshold),
-                    "transmitter_m": float(
-                        metrics.transmitter_error_m(transmitter, item["transmitter"])
-                    ),
-                    "seconds": seconds_baseline,
-                }
+            scores = score(
+                torch.from_numpy(gain).float()[None],
+                torch.from_numpy(shadow_mask(gain, config.shadow_threshold))[None],
+                torch.from_numpy(locate_transmitter(gain, config.shadow_threshold).position),
+                item,
             )
+            rows.append(_row(item, seed, name, scores, seconds_baseline))
     maps = {
         "names": np.array([item["name"] for item in items]),
         "truth": torch.cat([item["gain"] for item in items]).numpy(),
@@ -246,28 +229,37 @@ def _reconstruct(
     return rows, maps
 
 
-def score(gain: Tensor, item: Sample, shadow_threshold: float) -> dict[str, float]:
+def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> dict[str, float]:
     """Score one reconstructed map.
 
     Args:
         gain: (1, H, W), model range.
+        shadows: (1, H, W) bool, sensed buildings.
+        transmitter: (2,) sensed row and column.
         item: the true map.
-        shadow_threshold: tau of the building mask, model range.
 
     Returns:
-        PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU.
+        PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU, the
+        sensing term of eq. (20) and the transmitter's error in metres.
     """
     gray = model_to_gray(gain).clamp(0.0, 1.0)
-    truth = model_to_gray(item["gain"])
-    shadows = torch.from_numpy(shadow_mask(gain.numpy(), shadow_threshold))
+    truth, buildings = model_to_gray(item["gain"]), item["buildings"]
     return {
         "psnr": float(metrics.psnr(gray, truth)),
         "ssim": float(metrics.ssim(gray, truth)),
         "rmse_model": float(metrics.rmse(gray, truth, "model")),
         "rmse_db": float(metrics.rmse(gray, truth, "db")),
         "nmse": float(metrics.nmse(gray, truth)),
-        "iou": float(metrics.iou(shadows, item["buildings"])),
+        "iou": float(metrics.iou(shadows, buildings)),
+        "sensing_term": sensing_term(buildings.numpy(), shadows.numpy()),
+        "transmitter_m": float(metrics.transmitter_error_m(transmitter, item["transmitter"])),
     }
+
+
+def _row(
+    item: Sample, seed: int, method: str, scores: dict[str, float], seconds: float
+) -> dict[str, Any]:
+    return {"map": item["name"], "seed": seed, "method": method, **scores, "seconds": seconds}
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:

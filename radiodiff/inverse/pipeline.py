@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 
 from radiodiff.data.measurements import Measurements, check_noise_std
 from radiodiff.errors import InputError
+from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import FilterSettings, sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.prior import make_denoiser
-from radiodiff.inverse.sensing import DEFAULT_SHADOW_THRESHOLD, locate_transmitter, shadow_mask
 
 BUILDING_VALUE = -1.0
 """Path gain inside a building, model range: the truncation of RadioMapSeer."""
@@ -35,9 +36,15 @@ class InverseOutput:
     log_weights: Tensor
     """(B, M) float64, normalised."""
     building_mask: Tensor
-    """(B, 1, H, W) bool: mean below the shadow threshold, or the buildings given."""
+    """(B, 1, H, W) bool: more likely in shadow than not, or the buildings given."""
+    building_probability: Tensor
+    """(B, 1, H, W) weighted share of the samples below the shadow threshold."""
+    shadow_threshold: Tensor
+    """(B,) tau of each map, given or estimated from its noise floor."""
     transmitter: Tensor
     """(B, 2) float64 estimated row and column."""
+    transmitter_std: Tensor
+    """(B, 2) float64 standard deviation: of the fit, and of its position among the samples."""
     measurements: Measurements
     """What the map was made from, with every noise level."""
     buildings: Tensor | None
@@ -84,7 +91,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         num_inference_steps: int = 100,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         settings: FilterSettings | None = None,
-        shadow_threshold: float = DEFAULT_SHADOW_THRESHOLD,
+        shadow_threshold: float | None = None,
         batch_limit: int | None = None,
     ) -> InverseOutput:
         """Reconstruct the maps behind some measurements.
@@ -98,7 +105,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             generator: one per map makes each map's result independent of the batch it is in; from a
                 single one, a generator per map is derived in order. None draws a seed.
             settings: how the posterior is sampled; None takes the defaults of FilterSettings.
-            shadow_threshold: tau of the building mask, model range.
+            shadow_threshold: tau of the building mask, model range; None estimates it per map.
             batch_limit: most maps in one network call, to bound memory; None puts no limit.
 
         Raises:
@@ -126,7 +133,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         num_inference_steps: int = 100,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         settings: FilterSettings | None = None,
-        shadow_threshold: float = DEFAULT_SHADOW_THRESHOLD,
+        shadow_threshold: float | None = None,
         batch_limit: int | None = None,
     ) -> InverseOutput:
         """Take new measurements into a finished result, at about a third of the cost of a full run.
@@ -168,7 +175,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         levels: Tensor,
         generator: torch.Generator | Sequence[torch.Generator] | None,
         settings: FilterSettings,
-        shadow_threshold: float,
+        shadow_threshold: float | None,
         batch_limit: int | None,
         start: Tensor | None,
     ) -> InverseOutput:
@@ -202,20 +209,24 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 batch_limit=batch_limit,
                 progress=progress,
             )
-        samples, log_weights = result.samples, result.log_weights
+        samples, log_weights, maps = result.samples, result.log_weights, range(len(y))
         weights = log_weights.exp().to(samples.dtype).view(*samples.shape[:2], 1, 1, 1)
         mean = (weights * samples).sum(dim=1)
         std = (weights * (samples - mean[:, None]).square()).sum(dim=1).sqrt()
-        maps = mean[:, 0].cpu().numpy()
-        shadows = torch.from_numpy(shadow_mask(maps, shadow_threshold))[:, None].to(self.device)
-        positions = torch.stack([torch.from_numpy(locate_transmitter(gain)) for gain in maps])
+        sensed = [_sense(mean[b, 0], samples[b, :, 0], weights[b], shadow_threshold) for b in maps]
+        taus, positions, deviations = (torch.stack(parts) for parts in zip(*sensed, strict=True))
+        below = samples <= taus.to(samples).view(-1, 1, 1, 1, 1)
+        probability = (weights * below).sum(dim=1)
         return InverseOutput(
             mean=mean,
             std=std,
             samples=samples,
             log_weights=log_weights,
-            building_mask=shadows if buildings is None else buildings,
+            building_mask=probability > 0.5 if buildings is None else buildings,
+            building_probability=probability,
+            shadow_threshold=taus,
             transmitter=positions,
+            transmitter_std=deviations,
             measurements=measurements,
             buildings=buildings,
         )
@@ -228,6 +239,26 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 f"the maps are {shape[-2]} x {shape[-1]}, this prior is for {expected[0]} x "
                 f"{expected[1]}"
             )
+
+
+def _sense(
+    mean: Tensor, samples: Tensor, weights: Tensor, threshold: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shadow threshold, transmitter position and its standard deviation of one map."""
+    gain = mean.cpu().numpy()
+    tau = sensing.shadow_threshold(gain) if threshold is None else threshold
+    fit = sensing.locate_transmitter(gain, tau)
+    positions = np.stack(
+        [sensing.locate_transmitter(s, tau).position for s in samples.cpu().numpy()]
+    )
+    share = weights.flatten().double().cpu().numpy()
+    spread = share @ (positions - share @ positions) ** 2
+    std = np.sqrt(fit.std**2 + spread)
+    return (
+        torch.tensor(tau, dtype=torch.float64),
+        torch.from_numpy(fit.position),
+        torch.from_numpy(std),
+    )
 
 
 def merge_measurements(first: Measurements, second: Measurements) -> Measurements:

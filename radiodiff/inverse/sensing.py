@@ -1,39 +1,177 @@
 """What a reconstructed map tells about the place: building outlines and the transmitter.
 
 RadioDiff-Inverse, section III-A: a threshold tau is estimated from the noise floor, and cells below
-it are radio shadows, mostly buildings.
+it are radio shadows, mostly buildings. Maps are (H, W) in model range; positions are (row, column)
+with pixel centres at integers.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import shapely
+from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.optimize import least_squares
 
-from radiodiff.units import gray_to_model
+WINDOW = 5
+"""Side of the window in which a region is called flat, pixels."""
+DARK_SHARE = 0.05
+"""Share of the map, the weakest, in which the floor is looked for."""
+SHADOW_MARGIN = 0.04
+"""tau lies at least so far above the floor, model range (2 % of the gray scale, 2 dB)."""
+SHADOW_SIGMAS = 2.0
+"""and so many standard deviations of the floor."""
+MIN_OUTLINE_AREA = 16.0
+"""Shadows below this many pixels are no outlines."""
+FIT_RADIUS = 12
+"""Pixels around the strongest spot that the transmitter is fitted to."""
+OFFSET_M = 0.5
+"""Least distance in the path-loss law, pixels; keeps its logarithm finite."""
 
-DEFAULT_SHADOW_THRESHOLD = gray_to_model(0.05)
-"""tau in model range (-142 dB) for maps of RadioMapSeer, where buildings are at the truncation."""
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """Level and spread of the weakest cells, model range."""
+
+    level: float
+    std: float
 
 
-def shadow_mask(gain: np.ndarray, threshold: float = DEFAULT_SHADOW_THRESHOLD) -> np.ndarray:
+@dataclass(frozen=True)
+class Transmitter:
+    """An estimated transmitter position."""
+
+    position: np.ndarray
+    """(2,) row and column."""
+    std: np.ndarray
+    """(2,) standard deviation of each."""
+    slope: float
+    """Fitted decay in model range per decade of distance, positive; NaN when nothing was fitted."""
+
+
+def noise_floor(gain: np.ndarray) -> NoiseFloor:
+    """Estimate the floor from low-variance regions: the flattest of the weakest cells.
+
+    Args:
+        gain: (H, W).
+    """
+    local_mean = uniform_filter(gain.astype(np.float64), WINDOW)
+    local_variance = uniform_filter(gain.astype(np.float64) ** 2, WINDOW) - local_mean**2
+    weak = local_mean <= np.quantile(local_mean, DARK_SHARE)
+    flat = weak & (local_variance <= np.median(local_variance[weak]))
+    level = float(np.median(gain[flat]))
+    return NoiseFloor(level, float(1.4826 * np.median(np.abs(gain[flat] - level))))
+
+
+def noise_std_from_repeats(values: np.ndarray) -> float:
+    """Estimate a measurement error from repeated samples of the same places, pooled over places.
+
+    Args:
+        values: (R, N) at least two repeats; NaN where one is missing.
+
+    Returns:
+        Standard deviation, in the unit of the values; NaN if no place was sampled twice.
+    """
+    count = np.isfinite(values).sum(axis=0)
+    repeated = values[:, count > 1]
+    if repeated.size == 0:
+        return float("nan")
+    residual = repeated - np.nanmean(repeated, axis=0)
+    degrees = (count[count > 1] - 1).sum()
+    return float(np.sqrt(np.nansum(residual**2) / degrees))
+
+
+def shadow_threshold(gain: np.ndarray) -> float:
+    """Estimate tau from the noise floor: a margin and two standard deviations above it.
+
+    Args:
+        gain: (H, W).
+    """
+    floor = noise_floor(gain)
+    return floor.level + SHADOW_MARGIN + SHADOW_SIGMAS * floor.std
+
+
+def shadow_mask(gain: np.ndarray, threshold: float | None = None) -> np.ndarray:
     """Return the cells in shadow, I(p <= tau) of eq. (20).
 
     Args:
-        gain: (..., H, W) map, model range.
-        threshold: tau, model range.
+        gain: (H, W).
+        threshold: tau; None estimates it with :func:`shadow_threshold`.
     """
-    return gain <= threshold
+    return gain <= (shadow_threshold(gain) if threshold is None else threshold)
 
 
-def locate_transmitter(gain: np.ndarray, smoothing: float = 1.5) -> np.ndarray:
-    """Return the position of the strongest spot of a map.
+def sensing_term(known: np.ndarray, shadows: np.ndarray) -> float:
+    """Sensing term of eq. (20), L(h_s, I(p <= tau)), as mean squared difference of the masks.
 
     Args:
-        gain: (H, W) map, model range.
-        smoothing: standard deviation of the Gaussian window in pixels.
+        known: (H, W) bool, cells known to hold buildings.
+        shadows: (H, W) bool.
 
     Returns:
-        (2,) float64 row and column.
+        Share of cells in which the two disagree, 0 is best.
     """
-    smooth = gaussian_filter(gain.astype(np.float64), smoothing)
-    return np.array(np.unravel_index(np.argmax(smooth), smooth.shape), dtype=np.float64)
+    return float(np.mean(known != shadows))
+
+
+def outlines(mask: np.ndarray, tolerance: float = 1.0) -> list[shapely.Polygon]:
+    """Return the outlines of shadows as simplified polygons with holes.
+
+    Args:
+        mask: (H, W) bool.
+        tolerance: a vertex may be dropped if the outline moves less than this, pixels.
+
+    Returns:
+        Valid polygons with x = column and y = row, those below ``MIN_OUTLINE_AREA`` left out.
+    """
+    padded = np.pad(mask.astype(np.int8), ((0, 0), (1, 1)))
+    edges = np.diff(padded, axis=1)
+    rows, begin = np.nonzero(edges == 1)
+    end = np.nonzero(edges == -1)[1]
+    runs = shapely.box(begin - 0.5, rows - 0.5, end - 0.5, rows + 0.5)
+    parts = shapely.get_parts(shapely.union_all(runs))
+    # Normalised rings begin at a corner; the first vertex is one that simplification never drops.
+    simple = shapely.get_parts(shapely.simplify(shapely.normalize(parts), tolerance))
+    large = [polygon for polygon in simple if polygon.area >= MIN_OUTLINE_AREA]
+    return [polygon for polygon in large if polygon.geom_type == "Polygon"]
+
+
+def locate_transmitter(gain: np.ndarray, threshold: float | None = None) -> Transmitter:
+    """Fit position, power and decay of the path-loss law to the surroundings of the strongest spot.
+
+    gain = a - b log10(d), with d the distance to the transmitter, by least squares with a soft l1
+    loss, so that cells around a corner do not pull. Cells in shadow are left out.
+
+    Args:
+        gain: (H, W).
+        threshold: tau below which a cell is in shadow; None estimates it.
+
+    Returns:
+        Position with the standard deviation of the fit. Where fewer than eight cells can be used or
+        the fit leaves its window, the strongest spot itself with the window's size.
+    """
+    smooth = gaussian_filter(gain.astype(np.float64), 1.0)
+    peak = np.array(np.unravel_index(np.argmax(smooth), smooth.shape), dtype=np.float64)
+    cells = np.argwhere(~shadow_mask(gain, threshold))
+    cells = cells[np.hypot(*(cells - peak).T) <= FIT_RADIUS]
+    unknown = Transmitter(peak, np.full(2, FIT_RADIUS / 2.0), float("nan"))
+    if len(cells) < 8:
+        return unknown
+    values = gain[cells[:, 0], cells[:, 1]].astype(np.float64)
+
+    def residual(parameters: np.ndarray) -> np.ndarray:
+        row, column, power, slope = parameters
+        squared = (cells[:, 0] - row) ** 2 + (cells[:, 1] - column) ** 2 + OFFSET_M**2
+        return power - slope * 0.5 * np.log10(squared) - values
+
+    start = np.array([*peak, values.max(), 0.5])
+    fit = least_squares(residual, start, loss="soft_l1", f_scale=0.1, x_scale=[1, 1, 0.1, 0.1])
+    position = fit.x[:2]
+    variance = (residual(fit.x) ** 2).sum() / max(len(cells) - 4, 1)
+    information = fit.jac.T @ fit.jac
+    inside = np.hypot(*(position - peak)) <= FIT_RADIUS / 2
+    if not inside or fit.x[3] <= 0 or np.linalg.cond(information) > 1e12:
+        return unknown
+    covariance = variance * np.linalg.inv(information)
+    return Transmitter(position, np.sqrt(np.diag(covariance)[:2]), float(fit.x[3]))

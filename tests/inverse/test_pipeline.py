@@ -105,7 +105,9 @@ def test_merging_weighs_by_precision():
     def one(value, sigma, observed):
         shape = (1, 1, 1, 3)
         return Measurements(
-            torch.full(shape, value), torch.tensor(observed, dtype=torch.bool).view(shape), torch.full(shape, sigma)
+            torch.full(shape, value),
+            torch.tensor(observed, dtype=torch.bool).view(shape),
+            torch.full(shape, sigma),
         )
 
     merged = merge_measurements(one(0.0, 0.1, [1, 1, 0]), one(1.0, 0.2, [0, 1, 1]))
@@ -124,7 +126,10 @@ def test_quantiles_follow_the_weights():
         samples=samples,
         log_weights=torch.tensor([[0.5, 0.25, 0.25]]).double().log(),
         building_mask=zero > 0,
+        building_probability=zero,
+        shadow_threshold=torch.zeros(1),
         transmitter=torch.zeros(1, 2),
+        transmitter_std=torch.zeros(1, 2),
         measurements=Measurements(zero, zero == 0),
         buildings=None,
     )
