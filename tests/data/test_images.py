@@ -61,7 +61,8 @@ def test_a_png_that_claims_to_be_huge_is_refused_without_decoding(tmp_path):
     chunk = b"IHDR" + header
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk
     path = tmp_path / "12_7.png"
-    path.write_bytes(content + struct.pack(">I", zlib.crc32(chunk)) + bytes(64))
+    content += struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 64) + b"IDAT" + bytes(68)
+    path.write_bytes(content)
     with pytest.raises(InputError, match=r"12_7\.png: corrupt"):
         read_levels(path)
 
