@@ -33,15 +33,16 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
+    seen = set()
+    for key_node, _ in node.value:
+        key = key_node.value
         if key in seen:
             raise yaml.constructor.ConstructorError(
                 problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark
             )
-        seen[key] = loader.construct_object(value_node, deep=True)
-    return seen
+        seen.add(key)
+    loader.flatten_mapping(node)  # resolves "<<", whose keys may be overridden
+    return loader.construct_mapping(node, deep=True)
 
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)

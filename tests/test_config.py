@@ -71,6 +71,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere.yaml", Experiment)
 
 
+def test_a_section_may_be_merged_and_overridden(tmp_path: Path) -> None:
+    class Two(Settings):
+        a: Section
+        b: Section
+
+    path = write(tmp_path, "a: &a {rate: 1.0, kind: cosine}\nb:\n  <<: *a\n  rate: 2.0")
+    config = load_config(path, Two)
+    assert (config.b.rate, config.b.kind) == (2.0, "cosine")
+
+
 def test_sections_are_frozen() -> None:
     section = Section(rate=1.0)
     with pytest.raises(ValueError, match="frozen"):

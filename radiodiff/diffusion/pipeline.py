@@ -172,6 +172,33 @@ class RadioDiffPipeline(DiffusionPipeline):
                 that the strides do not divide, batches of different lengths.
         """
         masks, prompt = self._prepare(buildings, transmitter, vehicles)
+        output = self.generate(prompt, num_inference_steps, num_samples, generator, mode)
+        if not zero_buildings:
+            return output
+        inside = torch.from_numpy(masks).to(output.model.device)
+        return _output(output.model.masked_fill(inside.repeat_interleave(num_samples, dim=0), -1.0))
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: Tensor,
+        num_inference_steps: int = 5,
+        num_samples: int = 1,
+        generator: Generators = None,
+        mode: Mode | None = None,
+    ) -> RadioDiffOutput:
+        """Generate radio maps from prompts that are already stacked, as a dataset gives them.
+
+        Args:
+            prompt: (N, C, H, W) in [-1, 1], channels in the order of ``prompt_features``.
+            num_inference_steps: see :meth:`__call__`, as the next three.
+            num_samples: maps per prompt.
+            generator: source of all noise.
+            mode: ``mean`` or ``sample``.
+
+        Raises:
+            InputError: see :meth:`__call__`.
+        """
         if num_samples < 1:
             raise InputError(f"num_samples: found {num_samples}, at least 1")
         n = len(prompt) * num_samples
@@ -194,13 +221,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             ]
             z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
             latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-            model = self.vae.decode(latents).sample[:, 0].float().clamp(-1.0, 1.0)
-        if zero_buildings:
-            inside = torch.from_numpy(masks).to(device).repeat_interleave(num_samples, dim=0)
-            model = model.masked_fill(inside, -1.0)
-        return RadioDiffOutput(
-            path_gain_db=model_to_db(model), gray=model_to_gray(model), model=model
-        )
+            return _output(self.vae.decode(latents).sample[:, 0].float().clamp(-1.0, 1.0))
 
     def path_gain_between(
         self,
@@ -299,6 +320,10 @@ class RadioDiffPipeline(DiffusionPipeline):
             for i in range(n)
         ]
         return np.broadcast_to(masks, (n, height, width)) > 0, torch.stack(prompts)
+
+
+def _output(model: Tensor) -> RadioDiffOutput:
+    return RadioDiffOutput(path_gain_db=model_to_db(model), gray=model_to_gray(model), model=model)
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def load_newest(directory: Path) -> dict[str, Any] | None:
     if steps:
         raise InputError(
             f"{directory}: every checkpoint is damaged (steps {steps}); restore one from a backup "
-            "or start again in another output_dir"
+            "or start again in another output"
         )
     return None
 

@@ -177,7 +177,7 @@ def _restore(run: Trainer, checkpoints: Path, directory: Path, resume: bool) -> 
     if not resume:
         raise InputError(
             f"{directory}: holds a run up to step {state['step']}; add --resume to go on with it "
-            "or choose another output_dir"
+            "or choose another output"
         )
     try:
         run.load(state)

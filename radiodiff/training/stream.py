@@ -7,7 +7,7 @@ data position *is* the step number, and there is no sampler or generator state t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ class MapDataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Item: ...
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
 
 
 class SampleStream(Dataset[Item]):

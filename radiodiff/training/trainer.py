@@ -42,10 +42,12 @@ class Task(Protocol):
     phases: list[Phase]
     fields: tuple[str, ...]
     """Tensors of a dataset item that the objectives read."""
-    averaged: nn.Module
-    """The network whose moving average is validated and exported."""
     frozen: list[nn.Module]
     """Networks that are used but not trained; moved to the device."""
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network whose moving average is validated and exported."""
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
         """Return a sample's own random numbers, stacked into the batch beside its fields."""

@@ -86,7 +86,7 @@ def test_a_failed_write_keeps_the_last_good_one_and_says_so(
     monkeypatch.setattr(os, "fsync", full)
     writer = CheckpointWriter(tmp_path, 1, None)
     writer.save(2, {"step": 2})
-    with pytest.raises(InputError, match="No space left on device.*step 1 is the last good one"):
+    with pytest.raises(InputError, match=r"No space left on device.*step 1 is the last good one"):
         writer.close()
     assert steps_in(tmp_path) == [1]
     assert not list(tmp_path.glob("*.partial"))

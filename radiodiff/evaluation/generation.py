@@ -1,0 +1,111 @@
+"""Generates the maps of a tree with RadioDiff: each once, on any number of processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import PartialState
+from PIL import Image
+from pydantic import Field
+from tqdm import tqdm
+
+from radiodiff.cli import open_run_directory, provenance, write_json
+from radiodiff.config import Settings
+from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
+from radiodiff.data.splits import Part
+from radiodiff.diffusion.decoupled import Mode
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.errors import InputError
+from radiodiff.training.stream import mix_seed
+from radiodiff.units import gray_to_level
+
+
+class GenerateConfig(Settings):
+    """Which weights generate which maps."""
+
+    output: Path
+    """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit levels as in the dataset."""
+    model: Path
+    """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
+    data: DataConfig
+    """The cities and transmitters. ``prompt_features`` must be those of the model."""
+    part: Part = "test"
+    max_maps: int | None = Field(default=None, ge=1)
+    """Generate the first so many maps of the part; null generates all."""
+    num_inference_steps: int = Field(ge=1)
+    mode: Mode | None = None
+    """``mean`` or ``sample``; null takes what the model was trained with."""
+    zero_buildings: bool
+    """Set building interiors to gray 0, as they are in RadioMapSeer."""
+    seed: int = Field(0, ge=0)
+    """A map's noise follows from the seed and its name alone."""
+    batch_size: int = Field(ge=1)
+    dtype: Literal["float32", "bfloat16"]
+
+
+def generate_maps(config: GenerateConfig) -> Path:
+    """Generate every map that is not there yet; return the folder of the maps.
+
+    Under ``accelerate launch`` each process takes its share. A run that was stopped goes on.
+
+    Raises:
+        InputError: the model is missing or asks for another prompt, or the data are.
+    """
+    state = PartialState()
+    pipeline = RadioDiffPipeline.from_pretrained(config.model, getattr(torch, config.dtype))
+    wanted, given = tuple(pipeline.config.prompt_features), config.data.prompt_features
+    if wanted != given:
+        raise InputError(
+            f"data.prompt_features: found {', '.join(given)}; {config.model} was trained with "
+            f"{', '.join(wanted)}"
+        )
+    pipeline.to(state.device)
+    dataset = build_dataset(config.data, config.part)
+    if state.is_main_process:
+        directory = open_run_directory(config.output, config)
+        write_json(directory / "made_by.json", provenance(config, state.device))
+    maps = config.output / "maps"
+    maps.mkdir(parents=True, exist_ok=True)
+    count = min(len(dataset), config.max_maps or len(dataset))
+    mine = range(state.process_index, count, state.num_processes)
+    missing = [index for index in mine if not (maps / f"{dataset.name(index)}.png").is_file()]
+    with tqdm(
+        total=len(mine), initial=len(mine) - len(missing), desc="generate", unit="map"
+    ) as bar:
+        for start in range(0, len(missing), config.batch_size):
+            chosen = missing[start : start + config.batch_size]
+            images = _generate(pipeline, dataset, chosen, config)
+            for index, image in zip(chosen, images, strict=True):
+                _write_png(maps / f"{dataset.name(index)}.png", image)
+            bar.update(len(chosen))
+    state.wait_for_everyone()
+    return maps
+
+
+def _generate(
+    pipeline: RadioDiffPipeline, dataset: RadioMapSeer, indices: list[int], config: GenerateConfig
+) -> list[Image.Image]:
+    items = [dataset[index] for index in indices]
+    generators = []
+    for index in indices:
+        map_id, transmitter = dataset.pairs[index]
+        seed = mix_seed(config.seed, map_id, transmitter)
+        generators.append(torch.Generator().manual_seed(seed))
+    output = pipeline.generate(
+        torch.stack([item["prompt"] for item in items]),
+        num_inference_steps=config.num_inference_steps,
+        generator=generators,
+        mode=config.mode,
+    )
+    gray = output.gray.cpu()
+    if config.zero_buildings:
+        gray = gray.masked_fill(torch.cat([item["buildings"] for item in items]), 0.0)
+    return [Image.fromarray(gray_to_level(image.numpy())) for image in gray]
+
+
+def _write_png(path: Path, image: Image.Image) -> None:
+    partial = path.with_name(path.name + ".partial")
+    image.save(partial, format="PNG")
+    partial.replace(path)

@@ -1,0 +1,132 @@
+"""The configuration of each training script, and what turns one into a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pydantic import Field
+
+from radiodiff.cli import open_run_directory
+from radiodiff.config import Settings
+from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
+from radiodiff.diffusion.decoupled import DecoupledSettings
+from radiodiff.errors import InputError
+from radiodiff.models.condition import PromptEncoder
+from radiodiff.models.vae import VAELossSettings, VAESettings
+from radiodiff.training.engine import train
+from radiodiff.training.settings import OptimizerSettings, TrainSettings
+from radiodiff.training.trainer import Task
+
+MAY_DIFFER_ON_RESUME = tuple(
+    f"train.{key}"
+    for key in (
+        "steps",
+        "num_workers",
+        "log_every",
+        "validate_every",
+        "checkpoint_every",
+        "keep_last",
+        "keep_every",
+    )
+)
+"""Keys that may be changed when a run goes on: none changes what a step computes but the length,
+which moves the end of the learning-rate schedule."""
+
+
+class Experiment(Settings):
+    """What every training run has."""
+
+    output: Path
+    """Run directory: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, model/."""
+    data: DataConfig
+    train: TrainSettings
+    optimizer: OptimizerSettings
+
+
+class VAEExperiment(Experiment):
+    """Stage one of RadioDiff: the KL autoencoder (``scripts/train_vae.py``)."""
+
+    model: VAESettings
+    loss: VAELossSettings
+    discriminator_optimizer: OptimizerSettings
+
+
+class DenoiserSettings(Settings):
+    """Sizes of the attention U-Net; see :class:`radiodiff.models.denoiser.DecoupledUNet`."""
+
+    dim: int = Field(ge=8)
+    dim_mults: tuple[int, ...] = Field(min_length=2)
+    prompt_encoder: PromptEncoder
+    prompt_weights: str | None = None
+    """Weights of a Swin encoder: null, a local file, or a torchvision name (IMAGENET1K_V1)."""
+    prompt_width: int | None = Field(None, ge=8)
+    window_sizes: tuple[int, ...]
+    aft: bool
+    """Adaptive FFT filter on the bottleneck of both decoders, eqs. (22)-(23)."""
+    fourier_scale: float = Field(16.0, gt=0)
+
+
+class LDMExperiment(Experiment):
+    """Stage two of RadioDiff: the decoupled latent diffusion (``scripts/train_ldm.py``)."""
+
+    vae: Path
+    """What stage one exported: the folder ``model`` of its run directory."""
+    latent_scale: float | None = Field(gt=0)
+    """Factor on the latents (0.3 in the released code); null measures it on the validation maps so
+    that latents have unit variance."""
+    model: DenoiserSettings
+    diffusion: DecoupledSettings
+    sampling_steps: int = Field(ge=1)
+    """Sampler steps of the maps generated for validation."""
+
+
+class PriorSettings(Settings):
+    """Sizes of the unconditional prior; see :class:`radiodiff.inverse.prior.PatchUNet`."""
+
+    patch_size: int = Field(ge=1)
+    block_out_channels: tuple[int, ...] = Field(min_length=1)
+    layers_per_block: int = Field(ge=1)
+    attention: bool
+    norm_num_groups: int = Field(16, ge=1)
+
+
+class PriorExperiment(Experiment):
+    """The unconditional DDPM prior of RadioDiff-Inverse (``scripts/train_prior.py``)."""
+
+    model: PriorSettings
+    num_train_timesteps: int = Field(1000, ge=2)
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Add ``--resume`` to a training script."""
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest complete checkpoint"
+    )
+
+
+def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
+    """Open the training and validation maps.
+
+    Raises:
+        InputError: see :func:`radiodiff.data.radiomapseer.build_dataset`; or fewer validation maps
+            than ``train.validation_maps``, or augmentation of maps that are not square.
+    """
+    training, validation = (build_dataset(config.data, part) for part in ("train", "val"))
+    if len(validation) < config.train.validation_maps:
+        raise InputError(
+            f"train.validation_maps: found {config.train.validation_maps}, the validation part has "
+            f"{len(validation)}"
+        )
+    if config.train.augment and training.shape[0] != training.shape[1]:
+        raise InputError(
+            f"train.augment: maps of {training.shape[0]} x {training.shape[1]} cannot be turned by "
+            "90 degrees; set it to false"
+        )
+    return training, validation
+
+
+def run_experiment(config: Experiment, task: Task, maps: RadioMapSeer, resume: bool) -> None:
+    """Open the run directory and train; see :func:`radiodiff.training.engine.train`."""
+    directory = open_run_directory(config.output, config, MAY_DIFFER_ON_RESUME)
+    train(task, maps, config.train, directory, config.model_dump(mode="json"), resume)

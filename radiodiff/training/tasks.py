@@ -1,0 +1,384 @@
+"""What one step of each training stage computes: VAE, latent diffusion, prior.
+
+Every objective is ``forward(batch, step) -> (loss, values to log)``. Batches hold maps in model
+range and the random numbers that each sample brought along (``draw``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from radiodiff.data.radiomapseer import RadioMapSeer
+from radiodiff.diffusion.decoupled import DecoupledScheduler
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.diffusion.process import attenuation_coefficients, diffuse
+from radiodiff.errors import InputError
+from radiodiff.evaluation.metrics import nmse, psnr
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.prior import build_noise_schedule, build_prior
+from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.vae import VAELoss, build_vae
+from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
+from radiodiff.training.stream import Item
+from radiodiff.training.trainer import Phase
+from radiodiff.units import model_to_gray
+
+Logs = dict[str, Tensor]
+
+VALIDATION_BATCH = 8
+PREVIEW_MAPS = 4
+
+
+class Autoencoder(nn.Module):
+    """Objective of encoder and decoder: reconstruct a map through a sampled latent."""
+
+    def __init__(self, vae: AutoencoderKL, loss: VAELoss) -> None:
+        super().__init__()
+        self.vae = vae
+        # A tuple keeps the discriminator out of this module's parameters.
+        self._loss = (loss,)
+
+    def forward(self, batch: Item, step: int) -> tuple[Tensor, Logs]:
+        """Return the loss of a batch with ``gain`` (N, 1, H, W) and ``noise`` of the latents."""
+        posterior = self.vae.encode(batch["gain"]).latent_dist
+        latent = posterior.mean + posterior.std * batch["noise"]
+        reconstruction = self.vae.decode(latent).sample
+        (loss,) = self._loss
+        with _without_gradients(loss.discriminator):
+            return loss.autoencoder_loss(
+                batch["gain"], reconstruction, posterior, step, self.vae.decoder.conv_out.weight
+            )
+
+
+class Discriminator(nn.Module):
+    """Objective of the patch discriminator: tell maps from reconstructions."""
+
+    def __init__(self, vae: AutoencoderKL, loss: VAELoss) -> None:
+        super().__init__()
+        self.discriminator = loss.discriminator
+        self._frozen = (vae, loss)
+
+    def forward(self, batch: Item, step: int) -> tuple[Tensor, Logs]:
+        """Return the hinge loss of a batch, see :class:`Autoencoder`."""
+        vae, loss = self._frozen
+        with torch.no_grad():
+            posterior = vae.encode(batch["gain"]).latent_dist
+            reconstruction = vae.decode(posterior.mean + posterior.std * batch["noise"]).sample
+        return loss.discriminator_loss(batch["gain"], reconstruction)
+
+
+class VAETask:
+    """Stage one of RadioDiff."""
+
+    fields: tuple[str, ...] = ("gain",)
+
+    def __init__(self, config: VAEExperiment, validation: RadioMapSeer) -> None:
+        vae = build_vae(**config.model.model_dump())
+        loss = VAELoss(config.loss)
+        _check_latent_stride(vae, validation)
+        self.averaged = vae
+        self.frozen: list[nn.Module] = [loss.perceptual] if loss.perceptual is not None else []
+        self.phases = [Phase("autoencoder", Autoencoder(vae, loss), config.optimizer)]
+        if loss.discriminator is not None:
+            self.phases.append(
+                Phase(
+                    "discriminator",
+                    Discriminator(vae, loss),
+                    config.discriminator_optimizer,
+                    first_step=config.loss.discriminator_start,
+                )
+            )
+        self._validation = validation
+
+    def draw(self, item: Item, generator: torch.Generator) -> Item:
+        """Draw the noise of the sampled latent."""
+        return {
+            "noise": torch.randn(latent_shape(self.averaged, item["gain"]), generator=generator)
+        }
+
+    def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
+        """Score reconstructions through the latent mean; ``score`` is the NMSE."""
+        scores: dict[str, list[float]] = {"score": [], "psnr": []}
+        for batch in _batches(self._validation, indices, self.averaged.device):
+            _append_scores(scores, self._reconstruct(batch["gain"]), batch["gain"])
+        return scores
+
+    def preview(self) -> dict[str, Tensor]:
+        """Return truth above reconstruction."""
+        batch = _preview_batch(self._validation, self.averaged.device)
+        return {"reconstruction": _rows(batch["gain"], self._reconstruct(batch["gain"]))}
+
+    def export(self, directory: Path) -> None:
+        """Write the autoencoder for ``AutoencoderKL.from_pretrained``."""
+        self.averaged.save_pretrained(directory)
+
+    @torch.inference_mode()
+    def _reconstruct(self, gain: Tensor) -> Tensor:
+        return self.averaged.decode(self.averaged.encode(gain).latent_dist.mean).sample
+
+
+class LatentDiffusion(nn.Module):
+    """Objective of the denoiser: predict (C, eps) of a diffused latent from the prompt."""
+
+    def __init__(
+        self, denoiser: DecoupledUNet, vae: AutoencoderKL, scheduler: DecoupledScheduler
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self._frozen = (vae, scheduler)
+
+    def forward(self, batch: Item, step: int) -> tuple[Tensor, Logs]:
+        """Return the loss of a batch with ``gain``, ``prompt`` and what :class:`LDMTask` draws."""
+        vae, scheduler = self._frozen
+        z_0 = encode(vae, batch["gain"]).float()
+        t = batch["time"]
+        coefficients = attenuation_coefficients(z_0, batch.get("slope"))
+        z_t = diffuse(z_0, coefficients, batch["noise"], t)
+        prediction = [head.float() for head in self.denoiser(z_t, t, batch["prompt"])]
+        return scheduler.loss(prediction, (*coefficients, batch["noise"]), t), {}
+
+
+class LDMTask:
+    """Stage two of RadioDiff."""
+
+    fields: tuple[str, ...] = ("gain", "prompt")
+
+    def __init__(self, config: LDMExperiment, validation: RadioMapSeer) -> None:
+        self._config = config
+        self._validation = validation
+        self._vae = load_vae(config.vae)
+        self._vae.requires_grad_(False)
+        _check_latent_stride(self._vae, validation)
+        scale = config.latent_scale or measure_latent_scale(
+            self._vae, validation, config.train.validation_maps
+        )
+        self._vae.register_to_config(scaling_factor=scale)
+        self._scheduler = DecoupledScheduler(**config.diffusion.model_dump())
+        _, height, width = latent_shape(self._vae, validation[0]["gain"])
+        model = config.model
+        halvings = 2 ** (len(model.dim_mults) - 1)
+        self.averaged = DecoupledUNet(
+            latent_channels=self._vae.config.latent_channels,
+            prompt_channels=len(config.data.prompt_features),
+            prompt_stride=validation.shape[0] // height,
+            filter_size=(height // halvings, width // halvings),
+            attenuation=config.diffusion.attenuation,
+            **model.model_dump(exclude={"prompt_weights"}),
+        )
+        if model.prompt_weights is not None:
+            self.averaged.pyramid.load_weights(model.prompt_weights)
+        self.frozen: list[nn.Module] = [self._vae]
+        self._pipeline = RadioDiffPipeline(
+            vae=self._vae,
+            denoiser=self.averaged,
+            scheduler=self._scheduler,
+            prompt_features=list(config.data.prompt_features),
+        )
+        self._pipeline.set_progress_bar_config(disable=True)
+        objective = LatentDiffusion(self.averaged, self._vae, self._scheduler)
+        self.phases = [Phase("diffusion", objective, config.optimizer)]
+
+    def draw(self, item: Item, generator: torch.Generator) -> Item:
+        """Draw time, noise and, for a linear f_t, its slope."""
+        shape = latent_shape(self._vae, item["gain"])
+        drawn = {
+            "time": self._scheduler.sample_training_times(1, generator)[0],
+            "noise": torch.randn(shape, generator=generator),
+        }
+        if self._config.diffusion.attenuation == "linear":
+            drawn["slope"] = torch.randn(shape, generator=generator)
+        return drawn
+
+    def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
+        """Score generated maps; ``score`` is the NMSE."""
+        scores: dict[str, list[float]] = {"score": [], "psnr": []}
+        for batch in _batches(self._validation, indices, self.averaged.device):
+            _append_scores(scores, self._generate(batch), batch["gain"])
+        return scores
+
+    def preview(self) -> dict[str, Tensor]:
+        """Return truth above generated maps."""
+        batch = _preview_batch(self._validation, self.averaged.device)
+        return {"generated": _rows(batch["gain"], self._generate(batch))}
+
+    def export(self, directory: Path) -> None:
+        """Write everything inference needs for ``RadioDiffPipeline.from_pretrained``."""
+        self._pipeline.save_pretrained(directory)
+
+    def _generate(self, batch: Item) -> Tensor:
+        generators = [torch.Generator().manual_seed(index) for index in batch["index"]]
+        steps = self._config.sampling_steps
+        output = self._pipeline.generate(batch["prompt"], steps, generator=generators)
+        return output.model[:, None]
+
+
+class PriorObjective(nn.Module):
+    """Objective of the prior: predict the noise of a diffused map (Ho et al., 2020, eq. (14))."""
+
+    alphas_cumprod: Tensor
+
+    def __init__(self, network: nn.Module, alphas_cumprod: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
+
+    def forward(self, batch: Item, step: int) -> tuple[Tensor, Logs]:
+        """Return the loss of a batch with ``gain``, ``timestep`` and ``noise``."""
+        abar = self.alphas_cumprod[batch["timestep"]].view(-1, 1, 1, 1)
+        x_t = abar.sqrt() * batch["gain"] + (1.0 - abar).sqrt() * batch["noise"]
+        error = self.network(x_t, batch["timestep"]).float() - batch["noise"]
+        return error.square().mean(), {}
+
+
+class PriorTask:
+    """The unconditional prior of RadioDiff-Inverse."""
+
+    fields: tuple[str, ...] = ("gain",)
+
+    def __init__(self, config: PriorExperiment, validation: RadioMapSeer) -> None:
+        self._validation = validation
+        self._scheduler = build_noise_schedule(config.num_train_timesteps)
+        self.averaged = build_prior(sample_size=validation.shape[0], **config.model.model_dump())
+        self.frozen: list[nn.Module] = []
+        objective = PriorObjective(self.averaged, self._scheduler.alphas_cumprod)
+        self.phases = [Phase("prior", objective, config.optimizer)]
+
+    def draw(self, item: Item, generator: torch.Generator) -> Item:
+        """Draw timestep and noise."""
+        steps = self._scheduler.config.num_train_timesteps
+        return {
+            "timestep": torch.randint(steps, (), generator=generator),
+            "noise": torch.randn(item["gain"].shape, generator=generator),
+        }
+
+    def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
+        """Score the denoising of maps at fixed noise levels; ``score`` is the NMSE of x_0."""
+        scores: dict[str, list[float]] = {"score": [], "psnr": []}
+        for batch in _batches(self._validation, indices, self.averaged.device):
+            _append_scores(scores, self._denoise(batch)[1], batch["gain"])
+        return scores
+
+    def preview(self) -> dict[str, Tensor]:
+        """Return truth above diffused maps above the prior's estimate."""
+        batch = _preview_batch(self._validation, self.averaged.device)
+        return {"denoised": _rows(batch["gain"], *self._denoise(batch))}
+
+    def export(self, directory: Path) -> None:
+        """Write the prior for ``RadioDiffInversePipeline.from_pretrained``."""
+        RadioDiffInversePipeline(unet=self.averaged, scheduler=self._scheduler).save_pretrained(
+            directory
+        )
+
+    @torch.inference_mode()
+    def _denoise(self, batch: Item) -> tuple[Tensor, Tensor]:
+        """Return (x_t, estimate of x_0) with levels from a tenth to all but the last tenth."""
+        gain = batch["gain"]
+        steps = self._scheduler.config.num_train_timesteps
+        timestep = torch.tensor([steps // 10 * (1 + index % 5) for index in batch["index"]])
+        noise = torch.stack(
+            [
+                torch.randn(gain.shape[1:], generator=torch.Generator().manual_seed(index))
+                for index in batch["index"]
+            ]
+        ).to(gain.device)
+        abar = self._scheduler.alphas_cumprod[timestep].view(-1, 1, 1, 1).to(gain.device)
+        x_t = abar.sqrt() * gain + (1.0 - abar).sqrt() * noise
+        eps = self.averaged(x_t, timestep.to(gain.device))
+        return x_t, (x_t - (1.0 - abar).sqrt() * eps) / abar.sqrt()
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, gain: Tensor) -> Tensor:
+    """Return scaled latents (N, c, h, w) of maps (N, 1, H, W): the mean of the posterior.
+
+    With the paper's KL weight of 1e-6 the posterior is so narrow that its mean and a sample differ
+    by far less than the diffusion's smallest noise.
+    """
+    return vae.encode(gain).latent_dist.mean * vae.config.scaling_factor
+
+
+def load_vae(path: Path) -> AutoencoderKL:
+    """Load what stage one exported.
+
+    Raises:
+        InputError: the folder is missing or holds something else.
+    """
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path}: no autoencoder there; train one with scripts/train_vae.py first")
+    try:
+        return AutoencoderKL.from_pretrained(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: not an autoencoder ({str(error).splitlines()[0]})") from error
+
+
+def latent_shape(vae: AutoencoderKL, gain: Tensor) -> tuple[int, int, int]:
+    """Return (c, h, w) of the latents of one map (1, H, W)."""
+    stride = 2 ** (len(vae.config.block_out_channels) - 1)
+    return vae.config.latent_channels, gain.shape[-2] // stride, gain.shape[-1] // stride
+
+
+@torch.inference_mode()
+def measure_latent_scale(vae: AutoencoderKL, maps: RadioMapSeer, count: int) -> float:
+    """Return one over the standard deviation of the latents of the first ``count`` maps."""
+    latents = [
+        vae.encode(batch["gain"]).latent_dist.mean
+        for batch in _batches(maps, range(count), vae.device)
+    ]
+    return round(1.0 / torch.cat(latents).std().item(), 6)
+
+
+def _check_latent_stride(vae: AutoencoderKL, maps: RadioMapSeer) -> None:
+    stride = 2 ** (len(vae.config.block_out_channels) - 1)
+    if maps.shape[0] % stride or maps.shape[1] % stride:
+        raise InputError(
+            f"{maps.root}: maps of {maps.shape[0]} x {maps.shape[1]} do not fit the autoencoder, "
+            f"sides must be multiples of {stride}"
+        )
+
+
+def _batches(maps: RadioMapSeer, indices: Sequence[int], device: torch.device) -> Iterator[Item]:
+    """Yield batches of validation maps; ``index`` lists which ones."""
+    for start in range(0, len(indices), VALIDATION_BATCH):
+        chosen = list(indices[start : start + VALIDATION_BATCH])
+        items = [maps[index] for index in chosen]
+        yield {
+            "gain": torch.stack([item["gain"] for item in items]).to(device),
+            "prompt": torch.stack([item["prompt"] for item in items]).to(device),
+            "index": chosen,
+        }
+
+
+def _preview_batch(maps: RadioMapSeer, device: torch.device) -> Item:
+    return next(_batches(maps, range(min(PREVIEW_MAPS, len(maps))), device))
+
+
+@contextmanager
+def _without_gradients(module: nn.Module | None) -> Iterator[None]:
+    """Keep gradients out of ``module``, which only the other phase may train."""
+    if module is None:
+        yield
+        return
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def _append_scores(scores: dict[str, list[float]], predicted: Tensor, truth: Tensor) -> None:
+    predicted = model_to_gray(predicted).clamp(0.0, 1.0).float().squeeze(1)
+    truth = model_to_gray(truth).squeeze(1)
+    scores["score"] += nmse(predicted, truth).tolist()
+    scores["psnr"] += psnr(predicted, truth).tolist()
+
+
+def _rows(*rows: Tensor) -> Tensor:
+    """Put batches (N, 1, H, W) in model range below each other as one image (1, R H, N W)."""
+    images = [model_to_gray(row).clamp(0.0, 1.0).float().cpu() for row in rows]
+    return torch.cat([torch.cat(list(row), dim=-1) for row in images], dim=-2)

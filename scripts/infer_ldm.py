@@ -1,0 +1,14 @@
+"""Generate radio maps with a trained RadioDiff model, one PNG per city and transmitter."""
+
+from radiodiff.cli import parse_config, run_main
+from radiodiff.evaluation.generation import GenerateConfig, generate_maps
+
+
+def main() -> None:
+    """Read the configuration and generate."""
+    config, _ = parse_config(GenerateConfig, __doc__)
+    print(f"wrote {generate_maps(config)}; score them with scripts/evaluate.py")
+
+
+if __name__ == "__main__":
+    run_main(main)
