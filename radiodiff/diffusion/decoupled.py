@@ -38,8 +38,6 @@ Mode = Literal["mean", "sample"]
 Sampler = Literal["released", "probability_flow", "second_order"]
 Loss = Literal["paper", "released"]
 Generators = torch.Generator | list[torch.Generator] | None
-Prediction = tuple[Tensor, ...]
-"""(C, eps) for constant attenuation, (a, b, eps) for linear."""
 
 _MODE_SAMPLER: dict[str, Sampler] = {"mean": "released", "sample": "second_order"}
 _MODE_GRID_POWER = {"mean": 1.0, "sample": 2.0}
@@ -114,21 +112,13 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
     def sample_training_times(
         self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None
     ) -> Tensor:
-        """Draw n times uniformly from (1e-4, 1], float32, shape (n,)."""
-        # rand lies in [0, 1), so its complement lies in (0, 1].
-        return 1.0 - (1.0 - MIN_TIME) * _draw(torch.rand, (n,), generator, device)
+        """Draw n times uniformly from (1e-4, 1], float32, shape (n,).
 
-    def draw_targets(self, z_0: Tensor, generator: torch.Generator | None = None) -> Prediction:
-        """Draw the noise (and the slope a) and return what the network must predict.
-
-        Returns:
-            (C, eps) for constant attenuation, (a, b, eps) for linear, each shaped like ``z_0``.
+        They are drawn on the generator's own device, so that one seed gives one result anywhere.
         """
-        eps = _draw(torch.randn, z_0.shape, generator, z_0.device).to(z_0.dtype)
-        slope = None
-        if self.config.attenuation == "linear":
-            slope = _draw(torch.randn, z_0.shape, generator, z_0.device).to(z_0.dtype)
-        return (*attenuation_coefficients(z_0, slope), eps)
+        source = device if generator is None else generator.device
+        # rand lies in [0, 1), so its complement lies in (0, 1].
+        return 1.0 - (1.0 - MIN_TIME) * torch.rand(n, generator=generator, device=source).to(device)
 
     def add_noise(
         self, z_0: Tensor, noise: Tensor, t: Tensor, coefficients: Sequence[Tensor] | None = None
@@ -139,7 +129,7 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
             z_0: data, (N, ...).
             noise: eps, like ``z_0``.
             t: times in [0, 1], shape (N,).
-            coefficients: (C,) or (a, b) of :meth:`draw_targets`; constant attenuation needs none.
+            coefficients: (C,) or (a, b) of ``attenuation_coefficients``; constant needs none.
 
         Raises:
             InputError: linear attenuation without its coefficients.
@@ -284,17 +274,6 @@ def sample(
         prediction = predict(z_t, t.to(z_t.device).expand(len(z_t)))
         z_t = scheduler.step(prediction, t, z_t, generator, return_dict=False)[0]
     return z_t
-
-
-def _draw(
-    draw: Callable[..., Tensor],
-    shape: Sequence[int],
-    generator: torch.Generator | None,
-    device: torch.device | str | None,
-) -> Tensor:
-    """Draw on the generator's own device, so that one seed gives one result everywhere."""
-    source = device if generator is None else generator.device
-    return draw(*shape, generator=generator, device=source).to(device or "cpu")
 
 
 def _check_choice(name: str, found: str, allowed: Sequence[str]) -> None:

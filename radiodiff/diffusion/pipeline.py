@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from radiodiff.units import model_to_db, model_to_gray
 Array = np.ndarray | Tensor
 Points = Sequence[int] | Sequence[Sequence[int]] | Array
 """One (row, column) or several, (N, 2)."""
+Component = TypeVar("Component", AutoencoderKL, DecoupledUNet, DecoupledScheduler)
 
 
 @dataclass
@@ -128,15 +130,12 @@ class RadioDiffPipeline(DiffusionPipeline):
                 f"{index}: found a {config.get('_class_name')}, expected a {cls.__name__}"
             )
         dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
-        try:
-            return cls(
-                vae=AutoencoderKL.from_pretrained(directory, subfolder="vae", **dtype),
-                denoiser=DecoupledUNet.from_pretrained(directory, subfolder="denoiser", **dtype),
-                scheduler=DecoupledScheduler.from_pretrained(directory, subfolder="scheduler"),
-                prompt_features=config["prompt_features"],
-            )
-        except OSError as error:
-            raise InputError(f"{directory}: {str(error).splitlines()[0]}") from None
+        return cls(
+            vae=_load(AutoencoderKL, directory / "vae", **dtype),
+            denoiser=_load(DecoupledUNet, directory / "denoiser", **dtype),
+            scheduler=_load(DecoupledScheduler, directory / "scheduler"),
+            prompt_features=config["prompt_features"],
+        )
 
     @torch.no_grad()
     def __call__(
@@ -324,6 +323,16 @@ class RadioDiffPipeline(DiffusionPipeline):
 
 def _output(model: Tensor) -> RadioDiffOutput:
     return RadioDiffOutput(path_gain_db=model_to_db(model), gray=model_to_gray(model), model=model)
+
+
+def _load(component: type[Component], directory: Path, **options: torch.dtype) -> Component:
+    try:
+        return component.from_pretrained(directory, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{directory}: cannot be loaded as {component.__name__} ({reason})"
+        ) from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Zhang et al., "The unreasonable effectiveness of deep features as a perceptual m
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -99,7 +100,10 @@ def _load(path: Path, source: str) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: LPIPS needs this file, get it from {source}; or set perceptual: none"
         )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError):
+        raise InputError(f"{path}: not a PyTorch weight file, get it from {source}") from None
 
 
 def _unit_length(x: Tensor) -> Tensor:

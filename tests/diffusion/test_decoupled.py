@@ -215,19 +215,6 @@ def test_training_times_are_uniform_and_never_reach_zero():
     torch.testing.assert_close(quantiles, torch.tensor([0.25, 0.5, 0.75]), atol=0.01, rtol=0)
 
 
-def test_targets_are_reproducible_and_solve_equation_14():
-    z_0 = torch.randn(2, 3, 4, 4, generator=generator(3))
-    constant = DecoupledScheduler().draw_targets(z_0, generator())
-    assert len(constant) == 2
-    torch.testing.assert_close(constant[0], -z_0)
-    linear = DecoupledScheduler(attenuation="linear")
-    a, b, eps = linear.draw_targets(z_0, generator())
-    torch.testing.assert_close(a / 2 + b, -z_0)
-    assert (a - eps).abs().max() > 0.1
-    for first, again in zip((a, b, eps), linear.draw_targets(z_0, generator()), strict=True):
-        assert torch.equal(first, again)
-
-
 def test_add_noise_by_hand():
     z_0, eps, t = torch.tensor([[2.0]]), torch.tensor([[3.0]]), torch.tensor([0.25])
     assert DecoupledScheduler().add_noise(z_0, eps, t).item() == pytest.approx(1.5 + 1.5)
