@@ -18,6 +18,9 @@ import radiodiff
 from radiodiff.config import Settings, SettingsT, load_config, save_config
 from radiodiff.errors import InputError
 
+WORKER_PREFIX = f"{InputError.__module__}.{InputError.__qualname__}: "
+"""How a traceback introduces the message of an InputError."""
+
 
 def parse_config(
     model: type[SettingsT],
@@ -57,7 +60,9 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # A DataLoader worker wraps the error in its traceback, which ends with the message itself.
+        message = str(error).strip().splitlines()[-1]
+        print(f"error: {message.removeprefix(WORKER_PREFIX)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
 from radiodiff import cli
 from radiodiff.config import Settings, load_config
@@ -26,6 +27,22 @@ def test_a_wrong_input_leaves_with_status_2_and_one_line(
     assert capsys.readouterr().err == "error: map.png: not a PNG\n"
 
 
+class _Unreadable(Dataset[int]):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        raise InputError("map.png: not a PNG")
+
+
+def test_one_line_is_all_that_is_left_of_a_loader_workers_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.run_main(lambda: next(iter(DataLoader(_Unreadable(), num_workers=1))))
+    assert capsys.readouterr().err == "error: map.png: not a PNG\n"
+
+
 def test_a_bug_keeps_its_traceback() -> None:
     def main() -> None:
         raise ZeroDivisionError
@@ -43,6 +60,20 @@ def test_overrides_may_stand_before_or_after_options(
     config, _ = cli.parse_config(Experiment, "test")
     assert config == Experiment(steps=5, seed=4)
     assert "steps: 5" in capsys.readouterr().out
+
+
+def test_shortcuts_set_keys_to_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Named(Settings):
+        name: str
+
+    path = tmp_path / "c.yaml"
+    path.write_text("name: here")
+    shortcuts = {"--name": "name"}
+    for text in ("12", "a: [b", "null", "größer", "x #y"):
+        monkeypatch.setattr(sys, "argv", ["x.py", "--config", str(path), "--name", text])
+        assert cli.parse_config(Named, "test", shortcuts=shortcuts)[0].name == text
+    monkeypatch.setattr(sys, "argv", ["x.py", "--config", str(path)])
+    assert cli.parse_config(Named, "test", shortcuts=shortcuts)[0].name == "here"
 
 
 def test_a_run_directory_refuses_another_configuration(tmp_path: Path) -> None:
