@@ -19,11 +19,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors.torch
-import torch
 from diffusers import AutoencoderKL, UNet2DModel
 from torch import Tensor, nn
 
@@ -57,27 +54,6 @@ LISTED_KEYS = 20
 """An error lists this many keys of a kind and counts the rest."""
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a ``.safetensors`` file, or a pickle from which only tensors and containers are taken.
-
-    Raises:
-        InputError: no such file, or not a checkpoint that can be read safely.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as weights only: {reason}") from None
-    if not isinstance(checkpoint, dict):
-        raise InputError(f"{path}: expected a dict of tensors, found {type(checkpoint).__name__}")
-    return checkpoint
 
 
 def released_weights(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Tensor]:

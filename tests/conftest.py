@@ -1,12 +1,17 @@
 """Fixtures shared by all tests: a small tree in RadioMapSeer's layout, and the real one."""
 
+import functools
 import json
+import math
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 TREE_MAPS = (3, 7, 12, 30)
@@ -80,3 +85,42 @@ def real_root() -> Path:
     if not root:
         pytest.skip("RADIOMAPSEER_ROOT is not set")
     return Path(root)
+
+
+class Reference(NamedTuple):
+    """Weights and inputs given to a public implementation, and its outputs; see reference/."""
+
+    state_dict: dict[str, torch.Tensor]
+    arrays: dict[str, torch.Tensor]
+
+
+def draw_weights(key: str, shape: list[int]) -> torch.Tensor:
+    """Draw the tensor called ``key``, always the same; the rule is in reference/README.md."""
+    values = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(tuple(shape))
+    name = key.split(".")[-1]
+    if name == "running_var":
+        values = 1.0 + 0.1 * np.abs(values)
+    elif name == "complex_weight":
+        values = 0.02 * values
+    elif name == "g" or (name == "weight" and len(shape) == 1):
+        values = 1.0 + 0.1 * values
+    elif name != "W":
+        values = values / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else 0.1 * values
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))
+
+
+@pytest.fixture(scope="session")
+def load_reference() -> Callable[[str], Reference]:
+    """A function from a name in tests/reference to the reference of that name."""
+    folder = Path(__file__).parent / "reference"
+
+    @functools.cache
+    def load(name: str) -> Reference:
+        keys = json.loads((folder / f"{name}.keys.json").read_text())
+        with np.load(folder / f"{name}.npz") as arrays:
+            return Reference(
+                {key: draw_weights(key, shape) for key, shape in keys.items()},
+                {key: torch.from_numpy(arrays[key]) for key in arrays.files},
+            )
+
+    return load

@@ -10,12 +10,12 @@ import itertools
 from pathlib import Path
 from typing import Literal
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
 from radiodiff.models.layers import ResidualBlock, group_norm
+from radiodiff.weights import read_checkpoint
 
 PromptEncoder = Literal["swin_t", "swin_s", "swin_b", "convolutional"]
 
@@ -46,23 +46,28 @@ class SwinPyramid(nn.Module):
         """Load ImageNet weights from a local file or by torchvision's name.
 
         Args:
-            weights: path of a state dict of the torchvision model (``.pth`` or ``.pt``), or a name
+            weights: path of a state dict of the torchvision model, or a name
                 such as ``IMAGENET1K_V1``, which torchvision downloads.
 
         Raises:
             InputError: neither a file nor a name torchvision knows, or of another model.
         """
         if Path(weights).is_file():
-            state_dict = torch.load(weights, map_location="cpu", weights_only=True)
+            state_dict = read_checkpoint(weights)
         else:
             state_dict = self._download(weights)
-        try:
-            self.backbone.load_state_dict(state_dict)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
+        expected = self.backbone.state_dict()
+        differing = [
+            key
+            for key in sorted(expected.keys() | state_dict.keys())
+            if getattr(state_dict.get(key), "shape", None) != getattr(expected.get(key), "shape", 0)
+        ]
+        if differing:
             raise InputError(
-                f"{weights}: not weights of torchvision {self.name}: {reason}"
-            ) from None
+                f"{weights}: not weights of torchvision {self.name}: {len(differing)} tensors are "
+                f"missing, unknown or of another shape, the first is {differing[0]}"
+            )
+        self.backbone.load_state_dict(state_dict)
 
     def _download(self, weights: str) -> dict[str, Tensor]:
         known = torchvision.models.get_model_weights(self.name)

@@ -6,7 +6,7 @@ Shape letters: B batch, c latent channels, h x w latent map, C prompt channels, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -25,6 +25,8 @@ from radiodiff.models.layers import (
     group_norm,
     resize,
 )
+
+Attenuation = Literal["constant", "linear"]
 
 
 class EncoderLevel(nn.Module):
@@ -156,10 +158,16 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         window_sizes: Sequence[int] = (8, 4, 2, 1),
         filter_size: Sequence[int] = (8, 8),
         aft: bool = True,
-        attenuation: Literal["constant", "linear"] = "constant",
+        attenuation: Attenuation = "constant",
         fourier_scale: float = 16.0,
     ) -> None:
         super().__init__()
+        for name, found, allowed in (
+            ("prompt_encoder", prompt_encoder, get_args(PromptEncoder)),
+            ("attenuation", attenuation, get_args(Attenuation)),
+        ):
+            if found not in allowed:
+                raise InputError(f"{name}: found {found!r}, allowed are {', '.join(allowed)}")
         if len(window_sizes) != len(dim_mults):
             raise InputError(
                 f"window_sizes: found {len(window_sizes)} windows for {len(dim_mults)} levels"
@@ -234,7 +242,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
                 f"prompt: found {prompt.shape[-2]} x {prompt.shape[-1]} pixels, sides must be "
                 f"multiples of {stride}"
             )
-        features = self.pyramid(prompt.to(self.dtype))
+        features = self.pyramid(prompt.to(self.stem.weight.dtype))
         first = features[0]
         if latent_size is not None:
             first = resize(first, latent_size, align_corners=False)
@@ -276,11 +284,11 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
                 f"z_t has {latent_size}"
             )
 
-        x = z_t.to(self.dtype)
+        x = z_t.to(self.stem.weight.dtype)
         of_latent = self.stem.weight[:, : self.config.latent_channels]
         x = self.stem_norm(prompt_stem + nn.functional.conv2d(x, of_latent, padding=3))
         stem = x
-        time = self.time_mlp(self.time_features(t.log() / 4).to(self.dtype))
+        time = self.time_mlp(self.time_features(t.log() / 4).to(self.stem.weight.dtype))
 
         skips = []
         for level, feature in zip(self.encoder, features, strict=True):

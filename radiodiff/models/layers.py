@@ -8,6 +8,7 @@ and in float32, float64, bfloat16 or under autocast.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -46,16 +47,16 @@ class ChannelNorm(nn.Module):
 
 
 class WeightStandardisedConv2d(nn.Conv2d):
-    """Convolution whose filters are brought to mean 0 and variance 1 (Qiao et al., 2019).
-
-    The filters are standardised in float32 with eps 1e-5, whatever the precision of the input.
-    """
+    """Convolution whose filters are brought to mean 0 and variance 1 (Qiao et al., 2019)."""
 
     def standardised_weight(self) -> Tensor:
-        """Return the filters the convolution applies, in the dtype of the parameter."""
-        weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
-        variance, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        return ((weight - mean) * (variance + 1e-5).rsqrt()).to(self.weight.dtype)
+        """Return the filters the convolution applies; eps is 1e-5, statistics are float32."""
+        # layer_norm is this standardisation, fused. Within a filter the order does not matter, so
+        # weights in channels-last format are read in the order of memory.
+        if self.weight.is_contiguous():
+            return F.layer_norm(self.weight, self.weight.shape[1:], eps=1e-5)
+        weight = self.weight.permute(0, 2, 3, 1)
+        return F.layer_norm(weight, weight.shape[1:], eps=1e-5).permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, C, H, W)."""
@@ -151,10 +152,14 @@ class BottleneckAttention(nn.Module):
         return x + self.out(rearrange(out, "b k (h w) d -> b (k d) h w", h=x.shape[-2]))
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def sine_position_encoding(
     height: int, width: int, channels: int, device: torch.device | None = None
 ) -> Tensor:
     """Return the fixed sine position encoding, (1, channels, height, width) float32.
+
+    Kept between calls, for it costs more kernels than the attention around it; do not write to it.
 
     The first half of the channels encodes the row 1..height, the second half the column 1..width,
     as alternating sines and cosines of wavelengths up to 10000 (Vaswani et al., 2017).

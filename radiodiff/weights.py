@@ -1,0 +1,32 @@
+"""Reading weight files without running what they contain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from radiodiff.errors import InputError
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a ``.safetensors`` file, or a pickle from which only tensors and containers are taken.
+
+    Raises:
+        InputError: no such file, or not a checkpoint that can be read safely.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a broken or foreign file makes the readers raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as weights only: {reason}") from None
+    if not isinstance(checkpoint, dict):
+        raise InputError(f"{path}: expected a dict of tensors, found {type(checkpoint).__name__}")
+    return checkpoint

@@ -1,0 +1,63 @@
+import pytest
+import torch
+from torch import Tensor
+
+from radiodiff.errors import InputError
+from radiodiff.interop import radiounet_from_authors
+from radiodiff.models.baselines.radiounet import RadioUNet
+
+NARROW = {
+    "in_channels": 2,
+    "first_widths": (4, 4, 5, 5, 6, 6, 7, 7, 8),
+    "second_widths": (3, 4, 5, 6, 7, 8, 9, 10, 11),
+    "head_widths": (4, 5),
+}
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_both_u_nets_equal_the_authors(load_reference):
+    weights, arrays = load_reference("radiounet_inputs3")
+    network = radiounet_from_authors(weights)
+    with torch.no_grad():
+        outputs = network(arrays["x"])
+    for output, name in zip(outputs, ("first", "second"), strict=True):
+        scale = arrays[name].abs().max()
+        assert (output - arrays[name]).abs().max() < 1e-4 * scale
+
+
+def test_maps_are_positive_and_of_the_size_of_the_input():
+    first, second = RadioUNet(**NARROW)(noise(2, 2, 64, 128))
+    assert first.shape == second.shape == (2, 1, 64, 128)
+    assert first.min() >= 0
+    assert second.min() >= 0
+
+
+def test_the_second_u_net_does_not_train_the_first():
+    network = RadioUNet(**NARROW)
+    torch.nn.init.constant_(network.second.out.bias, 1.0)  # so that the last ReLU is open
+    _, second = network(noise(1, 2, 64, 64))
+    second.sum().backward()
+    assert all(parameter.grad is None for parameter in network.first.parameters())
+    assert network.second.encoder[0][0].weight.grad.any()
+
+
+def test_saved_and_loaded(tmp_path):
+    network = RadioUNet(**NARROW)
+    network.save_pretrained(tmp_path)
+    loaded = RadioUNet.from_pretrained(tmp_path)
+    x = noise(1, 2, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(loaded(x)[1], network(x)[1])
+
+
+def test_refuses_what_does_not_fit():
+    network = RadioUNet(**NARROW)
+    with pytest.raises(InputError, match=r"expected \(B, 2, H, W\), found \(1, 3, 64, 64\)"):
+        network(noise(1, 3, 64, 64))
+    with pytest.raises(InputError, match="found 64 x 96 pixels, sides must be multiples of 64"):
+        network(noise(1, 2, 64, 96))
+    with pytest.raises(InputError, match="second_widths: expected 9 widths, found 3"):
+        RadioUNet(second_widths=(8, 16, 32))
