@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -26,7 +25,8 @@ from radiodiff.data.prompts import (
     check_transmitter,
     stack_features,
 )
-from radiodiff.data.splits import Part, fraction_maps, literature_maps
+from radiodiff.data.splits import LiteratureSplit, Part, fraction_maps, literature_maps
+from radiodiff.data.tree import gain_folder, require_folder, require_maps, scan_gain, some
 from radiodiff.errors import InputError
 from radiodiff.units import NOISE_FLOOR_GRAY, gray_to_model, level_to_gray
 
@@ -38,8 +38,6 @@ SplitName = Literal["radiounet", "radiodiff", "inverse", "fraction", "all", "exp
 ANTENNA_TOLERANCE = 2.0
 """Pixels between a listed transmitter and the centre of the brightest pixels of its gain image; on
 real maps the latter is up to one pixel off."""
-
-_GAIN_NAME = re.compile(r"(\d+)_(\d+)\.png")
 
 Value = TypeVar("Value")
 
@@ -110,16 +108,16 @@ class RadioMapSeer(Dataset[Sample]):
         cache: bool = True,
     ) -> None:
         self.root = Path(root)
-        self.gain_folder = _gain_folder(self.root, simulation)
+        self.gain_folder = gain_folder(self.root, simulation)
         self.buildings_folder = self.root / "png" / f"buildings_{buildings}"
         if buildings != "complete":
             self.buildings_folder /= str(buildings_version)
-        _require_folder(self.buildings_folder)
+        require_folder(self.buildings_folder)
         check_features(prompt_features)
         self.prompt_features = tuple(prompt_features)
         self.vehicles_folder = self.root / "png" / "cars" if simulation.startswith("cars") else None
         if self.vehicles_folder is not None and "vehicles" in self.prompt_features:
-            _require_folder(self.vehicles_folder)
+            require_folder(self.vehicles_folder)
         else:
             self.vehicles_folder = None
         self.antenna_images = self.root / "png" / "antennas"
@@ -129,9 +127,9 @@ class RadioMapSeer(Dataset[Sample]):
                 "exists; copy one of them from the dataset"
             )
 
-        present = _scan(self.gain_folder)
+        present = scan_gain(self.gain_folder)
         map_ids = sorted(present) if maps is None else list(maps)
-        _require_maps(map_ids, present, self.gain_folder)
+        require_maps(map_ids, present, self.gain_folder)
         self.pairs = [
             (map_id, transmitter)
             for map_id in map_ids
@@ -141,7 +139,7 @@ class RadioMapSeer(Dataset[Sample]):
         if absent:
             raise InputError(
                 f"{self.gain_folder}: {len(absent)} of {len(self.pairs)} transmitter images are "
-                f"missing, {_some(absent)}; complete the folder or ask for other transmitters"
+                f"missing, {some(absent)}; complete the folder or ask for other transmitters"
             )
         levels = apply_threshold(level_to_gray(np.arange(256, dtype=np.uint8)), threshold)
         self._model_of_level = gray_to_model(levels).astype(np.float32)
@@ -271,7 +269,8 @@ class DataConfig(Settings):
     buildings_version: int = Field(default=1, ge=1, le=6)
     """Which of the six random versions of an incomplete layout."""
     transmitters: tuple[int, int] | None = None
-    """First transmitter and the one after the last, which every map must have; null takes all."""
+    """First transmitter and the one after the last, which every map must have. null takes all; in a
+    published split every map must then have the same ones, or the copy is incomplete."""
     prompt_features: tuple[str, ...] = PAPER_PROMPT
     """Channels of the prompt, in this order."""
     threshold: Threshold = "none"
@@ -316,11 +315,18 @@ def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
     Raises:
         InputError: the tree is missing or incomplete, or the split has no such part.
     """
+    maps = split_maps(config, part)
+    transmitters: Sequence[int] | None = None
+    if config.transmitters is not None:
+        transmitters = range(*config.transmitters)
+    elif config.split in get_args(LiteratureSplit):
+        present = scan_gain(gain_folder(config.root, config.simulation))
+        transmitters = sorted(set().union(*(present[map_id] for map_id in maps)))
     return RadioMapSeer(
         config.root,
-        split_maps(config, part),
+        maps,
         simulation=config.simulation,
-        transmitters=None if config.transmitters is None else range(*config.transmitters),
+        transmitters=transmitters,
         buildings=config.buildings,
         buildings_version=config.buildings_version,
         prompt_features=config.prompt_features,
@@ -335,8 +341,8 @@ def split_maps(config: DataConfig, part: Part) -> tuple[int, ...]:
     Raises:
         InputError: as :func:`build_dataset`.
     """
-    folder = _gain_folder(config.root, config.simulation)
-    present = _scan(folder)
+    folder = gain_folder(config.root, config.simulation)
+    present = scan_gain(folder)
     if config.split == "all":
         if part != "test":
             raise InputError(
@@ -352,61 +358,5 @@ def split_maps(config: DataConfig, part: Part) -> tuple[int, ...]:
         maps = config.maps[part]
     else:
         maps = literature_maps(config.split, part)
-    _require_maps(maps, present, folder, split=f"split {config.split}, part {part}: ")
+    require_maps(maps, present, folder, split=f"split {config.split}, part {part}: ")
     return maps
-
-
-def _gain_folder(root: Path, simulation: str) -> Path:
-    if not root.is_dir():
-        raise InputError(
-            f"{root}: no such dataset folder; data/README.md tells how to place RadioMapSeer, "
-            "scripts/simulate.py makes a tree"
-        )
-    folder = root / "gain" / simulation
-    if not folder.is_dir():
-        gain = root / "gain"
-        there = (
-            sorted(path.name for path in gain.iterdir() if path.is_dir()) if gain.is_dir() else []
-        )
-        raise InputError(f"{folder}: no such folder; gain/ holds {', '.join(there) or 'nothing'}")
-    return folder
-
-
-def _scan(folder: Path) -> dict[int, set[int]]:
-    """Return map id -> transmitter numbers of a gain folder.
-
-    Raises:
-        InputError: there is no image named {map}_{transmitter}.png.
-    """
-    present: dict[int, set[int]] = {}
-    for path in folder.iterdir():
-        match = _GAIN_NAME.fullmatch(path.name)
-        if match:
-            present.setdefault(int(match[1]), set()).add(int(match[2]))
-    if not present:
-        raise InputError(f"{folder}: holds no image named {{map}}_{{transmitter}}.png")
-    return present
-
-
-def _require_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; copy it from the dataset")
-
-
-def _require_maps(
-    maps: Sequence[int], present: dict[int, set[int]], folder: Path, split: str = ""
-) -> None:
-    if not maps:
-        raise InputError(f"{split}{folder}: no map was asked for")
-    absent = [map_id for map_id in maps if map_id not in present]
-    if absent:
-        raise InputError(
-            f"{split}{folder} lacks {len(absent)} of {len(maps)} maps, {_some(absent)}; it holds "
-            f"{len(present)} maps: {_some(sorted(present))}. On a sample or a simulated tree use "
-            "split all, fraction or explicit"
-        )
-
-
-def _some(values: Sequence[int] | Sequence[str]) -> str:
-    shown = ", ".join(str(value) for value in values[:5])
-    return shown + (", ..." if len(values) > 5 else "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +24,7 @@ from radiodiff.config import Settings
 from radiodiff.data.images import read_levels
 from radiodiff.data.radiomapseer import DataConfig, apply_threshold, build_dataset
 from radiodiff.data.splits import Part
+from radiodiff.data.tree import some
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import (
     PsnrPeak,
@@ -137,13 +137,13 @@ def score_predictions(config: EvaluateConfig) -> Scores:
     extra = sorted(files[name].name for name in files.keys() - set(names))
     if len(missing) == len(names):
         raise InputError(
-            f"{config.predictions}: holds no prediction of the {len(names)} maps, {_some(names)}; "
-            f"name them {{map}}_{{transmitter}}.png or .npz (found {_some(extra) or 'none'})"
+            f"{config.predictions}: holds no prediction of the {len(names)} maps, {some(names)}; "
+            f"name them {{map}}_{{transmitter}}.png or .npz (found {some(extra) or 'none'})"
         )
     if missing and config.missing == "error":
         raise InputError(
             f"{config.predictions}: {len(missing)} of {len(names)} predictions are missing, "
-            f"{_some(missing)}; add them, or set missing=skip to score the others"
+            f"{some(missing)}; add them, or set missing=skip to score the others"
         )
     scored = [index for index, name in enumerate(names) if name in files]
     rows = []
@@ -236,7 +236,7 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise InputError(f"{path}: corrupt or not an NPZ of numbers") from None
     if gray is None:
         raise InputError(
-            f"{path}: holds {_some(held) or 'nothing'}, expected the array gray or path_gain_db"
+            f"{path}: holds {some(held) or 'nothing'}, expected the array gray or path_gain_db"
         )
     if gray.shape != shape:
         raise InputError(f"{path}: shape {gray.shape}, expected {shape} like the true map")
@@ -258,7 +258,3 @@ def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".partial")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
-
-
-def _some(values: Sequence[str]) -> str:
-    return ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")

@@ -211,6 +211,17 @@ def test_named_splits_take_the_published_maps(make_tree):
         build_dataset(DataConfig(root=root, split="radiounet"), "train")
 
 
+def test_an_incomplete_copy_of_a_published_split_is_refused(make_tree):
+    ids = literature_maps("inverse", "val")
+    root = make_tree(maps=ids, transmitters=2, simulations=("DPM",), shape=(16, 16))
+    assert len(build_dataset(DataConfig(root=root, split="inverse"), "val")) == 2 * len(ids)
+    (root / f"gain/DPM/{ids[4]}_1.png").unlink()
+    with pytest.raises(InputError, match=f"1 of 100 .* are missing, {ids[4]}_1.png"):
+        build_dataset(DataConfig(root=root, split="inverse"), "val")
+    config = DataConfig(root=root, split="inverse", transmitters=(0, 1))
+    assert len(build_dataset(config, "val")) == len(ids)
+
+
 def test_parts_of_fraction_and_explicit_splits_do_not_overlap(tree):
     configs = [
         DataConfig(root=tree, split="fraction", fractions=(0.5, 0.25, 0.25)),
