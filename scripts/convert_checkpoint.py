@@ -1,0 +1,88 @@
+"""Convert weights of a public implementation into a directory for ``from_pretrained``."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from diffusers import DDPMPipeline
+
+from radiodiff import interop
+from radiodiff.cli import run_main
+from radiodiff.diffusion.decoupled import DecoupledScheduler
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.errors import InputError
+from radiodiff.inverse.prior import build_noise_schedule
+from radiodiff.weights import read_checkpoint
+
+
+def main() -> None:
+    """Read, convert and write; an existing directory is never written into."""
+    arguments = _parse_arguments()
+    output = Path(arguments.output)
+    if output.exists():
+        raise InputError(f"{output}: exists already; choose another output directory")
+    converted = _CONVERTERS[arguments.format](read_checkpoint(arguments.checkpoint), arguments)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        converted.save_pretrained(partial)
+        partial.replace(output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror})") from None
+    print(f"{output}: {type(converted).__name__}")
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", help="released weights (.pt, .pth, .ckpt or .safetensors)")
+    parser.add_argument("output", help="directory to create")
+    parser.add_argument("--format", required=True, choices=sorted(_CONVERTERS))
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="take the weights of the last step where the checkpoint also holds averaged ones",
+    )
+    parser.add_argument(
+        "--attention-head-dim",
+        type=int,
+        default=64,
+        help="guided-diffusion: channels per attention head (default: 64)",
+    )
+    return parser.parse_args()
+
+
+def _convert_ldm(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> Any:
+    weights = interop.released_weights(checkpoint, ema=not arguments.raw)
+    denoiser = interop.unet_from_radiodiff(weights)
+    if not any(key.startswith("first_stage_model.") for key in weights):
+        return denoiser
+    scheduler = DecoupledScheduler(attenuation=denoiser.config.attenuation)
+    return RadioDiffPipeline(interop.vae_from_radiodiff(weights), denoiser, scheduler)
+
+
+def _convert_vae(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> Any:
+    return interop.vae_from_radiodiff(interop.released_weights(checkpoint, ema=not arguments.raw))
+
+
+def _convert_prior(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> Any:
+    unet = interop.prior_from_guided_diffusion(checkpoint, arguments.attention_head_dim)
+    return DDPMPipeline(unet, build_noise_schedule())
+
+
+def _convert_radiounet(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> Any:
+    return interop.radiounet_from_authors(checkpoint)
+
+
+_CONVERTERS: dict[str, Callable[[dict[str, Any], argparse.Namespace], Any]] = {
+    "radiodiff-vae": _convert_vae,
+    "radiodiff-ldm": _convert_ldm,
+    "guided-diffusion": _convert_prior,
+    "radiounet": _convert_radiounet,
+}
+
+if __name__ == "__main__":
+    run_main(main)
