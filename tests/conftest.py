@@ -79,6 +79,12 @@ def make_tree(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def write_radio_maps() -> Callable[..., Path]:
+    """The function write_tree, for fixtures that need a tree of their own."""
+    return write_tree
+
+
+@pytest.fixture(scope="session")
 def real_root() -> Path:
     """The real dataset, named by the environment variable RADIOMAPSEER_ROOT."""
     root = os.environ.get("RADIOMAPSEER_ROOT")
