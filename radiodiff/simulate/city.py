@@ -7,7 +7,7 @@ coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,11 +152,16 @@ class City:
             column: first column of the part.
             size: (rows, columns) of the part.
         """
-
-        def moved(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
-            return tuple(affinity.translate(p, xoff=-column, yoff=-row) for p in polygons)
-
-        return City(size, moved(self.buildings), moved(self.roads), moved(self.vehicles))
+        window = box(column, row - 1, column + size[1], row + size[0] - 1)
+        layers = [
+            tuple(
+                affinity.translate(polygon, xoff=-column, yoff=-row)
+                for polygon, near in zip(layer, shapely.intersects(layer, window), strict=True)
+                if near
+            )
+            for layer in (self.buildings, self.roads, self.vehicles)
+        ]
+        return City(size, *layers)
 
     def tiles(self, size: int, overlap: int = 0) -> Iterator[tuple[tuple[int, int], City]]:
         """Cut the city into square tiles, row by row.

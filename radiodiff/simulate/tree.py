@@ -1,0 +1,131 @@
+"""The files of a RadioMapSeer tree: where they lie, how they are encoded, how they are written.
+
+The tree has RadioMapSeer's folders and file formats::
+
+    gain/{DPM,carsDPM,IRT2,...}/{map}_{tx}.png   path gain, 8-bit gray, see radiodiff.units
+    png/buildings_complete/{map}.png             buildings 255, open land 0
+    png/cars/{map}.png, png/roads/{map}.png      likewise
+    png/antennas/{map}_{tx}.png                  one pixel of 255: the transmitter
+    antenna/{map}.json                           [x, y] of every transmitter
+    polygon/{buildings_complete,cars,roads}/{map}.json
+    dataset.csv                                  one line per map and transmitter
+    manifest.json                                what made the tree
+
+In the JSON files x is the column and y the row, counted from the top left. A polygon is a list of
+rings, the outline first and then its holes; a ring is a list of [x, y] that does not repeat the
+first. Every file is written under a temporary name and then renamed, so it is absent or whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from shapely.geometry import Polygon
+
+from radiodiff.errors import InputError
+from radiodiff.simulate.city import City
+from radiodiff.simulate.polygons import rasterise
+
+Simulation = Literal["DPM", "carsDPM", "IRT2", "carsIRT2", "IRT4", "carsIRT4"]
+LAYERS = {"buildings_complete": "buildings", "cars": "vehicles", "roads": "roads"}
+"""Folder of a layer in the tree -> attribute of the city."""
+MANIFEST = "manifest.json"
+INDEX = "dataset.csv"
+PARTIAL = ".partial"
+"""Ending of the temporary files."""
+
+
+def gain_path(simulation: Simulation, map_id: int, tx: int) -> Path:
+    """Return where a radio map lies, relative to the root of the tree."""
+    return Path("gain", simulation, f"{map_id}_{tx}.png")
+
+
+def layout_paths(map_id: int, transmitters: int, simulations: Iterable[Simulation]) -> list[Path]:
+    """Return all files of one layout, relative to the root of the tree."""
+    numbers = range(transmitters)
+    return [
+        *(Path("png", layer, f"{map_id}.png") for layer in LAYERS),
+        *(Path("polygon", layer, f"{map_id}.json") for layer in LAYERS),
+        Path("antenna", f"{map_id}.json"),
+        *(Path("png", "antennas", f"{map_id}_{tx}.png") for tx in numbers),
+        *(gain_path(simulation, map_id, tx) for simulation in simulations for tx in numbers),
+    ]
+
+
+def encode_layout(map_id: int, city: City, transmitters: np.ndarray) -> dict[Path, bytes]:
+    """Return path and content of every file of a layout except its radio maps.
+
+    Args:
+        map_id: id of the layout.
+        city: the layout.
+        transmitters: (N, 2) int of (row, column).
+    """
+    files = {Path("antenna", f"{map_id}.json"): _json(transmitters[:, ::-1].tolist())}
+    for layer, attribute in LAYERS.items():
+        polygons = getattr(city, attribute)
+        mask = rasterise(polygons, city.size)
+        files[Path("png", layer, f"{map_id}.png")] = encode_png(mask * np.uint8(255))
+        files[Path("polygon", layer, f"{map_id}.json")] = _json([_rings(p) for p in polygons])
+    for tx, (row, column) in enumerate(transmitters):
+        antenna = np.zeros(city.size, dtype=np.uint8)
+        antenna[row, column] = 255
+        files[Path("png", "antennas", f"{map_id}_{tx}.png")] = encode_png(antenna)
+    return files
+
+
+def encode_png(levels: np.ndarray) -> bytes:
+    """Encode (H, W) uint8 levels as an 8-bit gray PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def encode_index(root: Path, map_ids: Iterable[int], simulations: Sequence[Simulation]) -> bytes:
+    """Return ``dataset.csv``: per map and transmitter its pixel and its files."""
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(["map", "transmitter", "row", "column", "buildings", *simulations])
+    for map_id in map_ids:
+        positions = json.loads((root / "antenna" / f"{map_id}.json").read_text(encoding="utf-8"))
+        buildings = Path("png", "buildings_complete", f"{map_id}.png").as_posix()
+        for tx, (x, y) in enumerate(positions):
+            gains = [gain_path(name, map_id, tx).as_posix() for name in simulations]
+            table.writerow([map_id, tx, y, x, buildings, *gains])
+    return buffer.getvalue().encode()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file that is either absent or whole, whenever the process is killed.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    # The process id keeps apart the temporary files of a killed run's last breath and its restart.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _rings(polygon: Polygon) -> list[list[list[float]]]:
+    """Return the outline and the holes of a polygon, each a list of [x, y]."""
+    return [
+        [[round(x, 3), round(y, 3)] for x, y in ring.coords[:-1]]
+        for ring in (polygon.exterior, *polygon.interiors)
+    ]
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
