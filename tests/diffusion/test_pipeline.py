@@ -126,6 +126,18 @@ def test_pipeline_runs_the_scheduler_over_the_latents(pipe, buildings):
     assert_close(out.model, expected)
 
 
+def test_generate_takes_prompts_that_are_already_stacked(pipe, buildings):
+    prompts = [
+        build_prompt(pipe.config.prompt_features, buildings, point) for point in ((15, 25), (0, 0))
+    ]
+    noise = [generator(0), generator(1)]
+    out = pipe.generate(torch.stack(prompts), generator=noise)
+    noise = [generator(0), generator(1)]
+    assert_close(out.gray, pipe(buildings, [(15, 25), (0, 0)], generator=noise).gray)
+    with pytest.raises(InputError, match="prompt: expected"):
+        pipe.generate(torch.zeros(1, 2, *SIZE))
+
+
 def test_mode_overrides_the_scheduler_for_one_call(pipe, buildings):
     out = pipe(buildings, (15, 25), mode="sample", generator=generator())
     other = copy.copy(pipe)
@@ -133,6 +145,9 @@ def test_mode_overrides_the_scheduler_for_one_call(pipe, buildings):
     assert_close(out.gray, other(buildings, (15, 25), generator=generator()).gray)
     default = pipe(buildings, (15, 25), generator=generator())
     assert (out.gray - default.gray).abs().max() > 1e-3
+    other.scheduler = DecoupledScheduler(sampler="probability_flow", grid_power=3.0)
+    back = other(buildings, (15, 25), mode="mean", generator=generator())
+    assert_close(back.gray, default.gray)
 
 
 def test_building_interiors_can_be_zeroed(pipe, buildings):
