@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DDPMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import FilterSettings, sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.prior import make_denoiser
+from radiodiff.inverse.tiling import tile_denoiser
 
 BUILDING_VALUE = -1.0
 """Path gain inside a building, model range: the truncation of RadioMapSeer."""
@@ -93,6 +96,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         settings: FilterSettings | None = None,
         shadow_threshold: float | None = None,
         batch_limit: int | None = None,
+        tile_overlap: int | None = None,
     ) -> InverseOutput:
         """Reconstruct the maps behind some measurements.
 
@@ -107,6 +111,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             settings: how the posterior is sampled; None takes the defaults of FilterSettings.
             shadow_threshold: tau of the building mask, model range; None estimates it per map.
             batch_limit: most maps in one network call, to bound memory; None puts no limit.
+            tile_overlap: allows maps of another size than the prior's: larger ones are denoised in
+                tiles that overlap by so many pixels, smaller ones are extended by unobserved cells.
 
         Raises:
             InputError: measurements, noise or buildings that cannot be used with this prior.
@@ -122,6 +128,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             settings,
             shadow_threshold,
             batch_limit,
+            tile_overlap,
             start=None,
         )
 
@@ -135,6 +142,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         settings: FilterSettings | None = None,
         shadow_threshold: float | None = None,
         batch_limit: int | None = None,
+        tile_overlap: int | None = None,
     ) -> InverseOutput:
         """Take new measurements into a finished result, at about a third of the cost of a full run.
 
@@ -150,6 +158,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             settings: as in :meth:`__call__`.
             shadow_threshold: as in :meth:`__call__`.
             batch_limit: as in :meth:`__call__`.
+            tile_overlap: as in :meth:`__call__`.
         """
         new = _with_noise(new_measurements, noise_std)
         settings = settings or FilterSettings()
@@ -164,6 +173,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             settings,
             shadow_threshold,
             batch_limit,
+            tile_overlap,
             start=output.samples,
         )
 
@@ -177,12 +187,12 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         settings: FilterSettings,
         shadow_threshold: float | None,
         batch_limit: int | None,
+        tile_overlap: int | None,
         start: Tensor | None,
     ) -> InverseOutput:
         if num_particles < 1:
             raise InputError(f"num_particles = {num_particles}: allowed are 1 or more")
         measurements = measurements.to(self.device)
-        self._check_size(measurements.values.shape)
         y, observed, sigma = measurements.values, measurements.mask, measurements.noise_std
         assert sigma is not None
         if buildings is not None:
@@ -190,6 +200,11 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             y = torch.where(buildings, BUILDING_VALUE, y)
             sigma = torch.where(buildings, 0.0, sigma)
             observed = observed | buildings
+        denoiser = make_denoiser(self.unet, self.scheduler)
+        rows, columns = y.shape[-2:]
+        extend = partial(F.pad, pad=self._extension(rows, columns, tile_overlap))
+        if tile_overlap is not None:
+            denoiser = tile_denoiser(denoiser, self._tile(), tile_overlap)
         with self.progress_bar(total=1) as bar:
 
             def progress(done: int, total: int) -> None:
@@ -197,19 +212,20 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 bar.update(done - bar.n)
 
             result = sample_posterior(
-                make_denoiser(self.unet, self.scheduler),
-                y,
-                observed,
-                sigma,
+                denoiser,
+                extend(y),
+                extend(observed),
+                extend(sigma),
                 levels,
                 num_particles,
                 _generators(generator, len(y), self.device),
                 settings,
-                start=start,
+                start=None if start is None else extend(start),
                 batch_limit=batch_limit,
                 progress=progress,
             )
-        samples, log_weights, maps = result.samples, result.log_weights, range(len(y))
+        samples, log_weights = result.samples[..., :rows, :columns], result.log_weights
+        maps = range(len(y))
         weights = log_weights.exp().to(samples.dtype).view(*samples.shape[:2], 1, 1, 1)
         mean = (weights * samples).sum(dim=1)
         std = (weights * (samples - mean[:, None]).square()).sum(dim=1).sqrt()
@@ -231,14 +247,22 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             buildings=buildings,
         )
 
-    def _check_size(self, shape: tuple[int, ...]) -> None:
+    def _tile(self) -> tuple[int, int]:
+        """Rows and columns of the prior's maps."""
         size = self.unet.config.sample_size
-        expected = (size, size) if isinstance(size, int) else tuple(size)
-        if tuple(shape[-2:]) != expected:
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def _extension(
+        self, rows: int, columns: int, tile_overlap: int | None
+    ) -> tuple[int, int, int, int]:
+        """Columns and rows to add so that the prior can be applied, in the order of ``F.pad``."""
+        tile = self._tile()
+        if tile_overlap is None and (rows, columns) != tile:
             raise InputError(
-                f"the maps are {shape[-2]} x {shape[-1]}, this prior is for {expected[0]} x "
-                f"{expected[1]}"
+                f"the maps are {rows} x {columns}, this prior is for {tile[0]} x {tile[1]}; pass "
+                "tile_overlap to use it on another size"
             )
+        return (0, max(0, tile[1] - columns), 0, max(0, tile[0] - rows))
 
 
 def _sense(

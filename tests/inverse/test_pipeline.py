@@ -169,3 +169,19 @@ def test_network_that_breaks_down_names_the_step(pipeline, measurements, method)
     with pytest.raises(InputError, match="step 1"):
         pipeline(measurements, num_inference_steps=2, settings=FilterSettings(method=method))
     handle.remove()
+
+
+@pytest.mark.parametrize("shape", [(40, 70), (20, 24), (32, 32)])
+def test_maps_of_other_sizes_are_tiled_or_extended(pipeline, shape):
+    generator = torch.Generator().manual_seed(1)
+    gain = torch.rand((1, 1, *shape), generator=generator) * 2 - 1
+    given = measure(gain, torch.rand(gain.shape, generator=generator) < 0.5, 0.05, generator)
+    run = {"num_particles": 2, "num_inference_steps": 3, "tile_overlap": 8}
+    out = pipeline(given, generator=generators(1), **run)
+    assert out.samples.shape == (1, 2, 1, *shape)
+    assert out.building_mask.shape == out.mean.shape == gain.shape
+    updated = pipeline.update(out, given, num_inference_steps=3, tile_overlap=8)
+    assert updated.mean.shape == gain.shape
+    if shape == (32, 32):
+        plain = pipeline(given, generator=generators(1), **{**run, "tile_overlap": None})
+        torch.testing.assert_close(out.samples, plain.samples, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,65 @@
+"""Maps larger than the prior's: overlapping tiles, blended at every step.
+
+The particles are whole maps. In every step the noise is predicted tile by tile and averaged with
+weights that fall towards the borders of a tile, so neighbouring tiles agree before the map is clean
+and no seam is left to hide.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from radiodiff.errors import InputError
+from radiodiff.inverse.filtering import Denoiser
+
+
+def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
+    """Return the first row (or column) of evenly spread tiles that overlap by ``overlap`` or more.
+
+    Args:
+        size: side of the map, at least ``tile``.
+        tile: side of a tile.
+        overlap: 0 .. tile - 1.
+    """
+    count = 1 + math.ceil((size - tile) / (tile - overlap))
+    if count == 1:
+        return [0]
+    return [round(k * (size - tile) / (count - 1)) for k in range(count)]
+
+
+def tile_denoiser(denoiser: Denoiser, tile: tuple[int, int], overlap: int) -> Denoiser:
+    """Return a denoiser of maps of any size from one of maps of the size of a tile.
+
+    Args:
+        denoiser: takes (N, 1, *tile).
+        tile: rows and columns.
+        overlap: least overlap of neighbours, pixels.
+
+    Raises:
+        InputError: tiles would not overlap, or cover nothing new.
+    """
+    if not 1 <= overlap < min(tile):
+        raise InputError(f"tile_overlap = {overlap}: allowed are 1 .. {min(tile) - 1} pixels")
+    window = _ramp(tile[0], overlap)[:, None] * _ramp(tile[1], overlap)
+
+    def denoise(x_t: Tensor, abar: Tensor) -> Tensor:
+        weight = window.to(x_t)
+        total = torch.zeros_like(x_t[:1])
+        eps = torch.zeros_like(x_t)
+        for top in tile_starts(x_t.shape[-2], tile[0], overlap):
+            for left in tile_starts(x_t.shape[-1], tile[1], overlap):
+                part = (..., slice(top, top + tile[0]), slice(left, left + tile[1]))
+                eps[part] += weight * denoiser(x_t[part], abar)
+                total[part] += weight
+        return eps / total
+
+    return denoise
+
+
+def _ramp(side: int, overlap: int) -> Tensor:
+    """Weights that rise linearly over the overlap, stay 1 and fall again."""
+    distance = torch.arange(1, side + 1, dtype=torch.float64)
+    return torch.minimum(distance, distance.flip(0)).clamp(max=overlap) / overlap
