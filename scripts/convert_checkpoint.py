@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import DDPMPipeline
+from torch import Tensor
 
 from radiodiff import interop
 from radiodiff.cli import run_main
@@ -18,6 +19,8 @@ from radiodiff.errors import InputError
 from radiodiff.inverse.prior import build_noise_schedule
 from radiodiff.weights import read_checkpoint
 
+Weights = dict[str, Tensor]
+
 
 def main() -> None:
     """Read, convert and write; an existing directory is never written into."""
@@ -25,7 +28,9 @@ def main() -> None:
     output = Path(arguments.output)
     if output.exists():
         raise InputError(f"{output}: exists already; choose another output directory")
-    converted = _CONVERTERS[arguments.format](read_checkpoint(arguments.checkpoint), arguments)
+    checkpoint = read_checkpoint(arguments.checkpoint)
+    weights = interop.released_weights(checkpoint, ema=not arguments.raw)
+    converted = _CONVERTERS[arguments.format](weights, arguments)
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -55,8 +60,7 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _convert_ldm(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> Any:
-    weights = interop.released_weights(checkpoint, ema=not arguments.raw)
+def _convert_ldm(weights: Weights, arguments: argparse.Namespace) -> Any:
     denoiser = interop.unet_from_radiodiff(weights)
     if not any(key.startswith("first_stage_model.") for key in weights):
         return denoiser
@@ -64,24 +68,16 @@ def _convert_ldm(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> A
     return RadioDiffPipeline(interop.vae_from_radiodiff(weights), denoiser, scheduler)
 
 
-def _convert_vae(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> Any:
-    return interop.vae_from_radiodiff(interop.released_weights(checkpoint, ema=not arguments.raw))
-
-
-def _convert_prior(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> Any:
-    unet = interop.prior_from_guided_diffusion(checkpoint, arguments.attention_head_dim)
+def _convert_prior(weights: Weights, arguments: argparse.Namespace) -> Any:
+    unet = interop.prior_from_guided_diffusion(weights, arguments.attention_head_dim)
     return DDPMPipeline(unet, build_noise_schedule())
 
 
-def _convert_radiounet(checkpoint: dict[str, Any], arguments: argparse.Namespace) -> Any:
-    return interop.radiounet_from_authors(checkpoint)
-
-
-_CONVERTERS: dict[str, Callable[[dict[str, Any], argparse.Namespace], Any]] = {
-    "radiodiff-vae": _convert_vae,
+_CONVERTERS: dict[str, Callable[[Weights, argparse.Namespace], Any]] = {
+    "radiodiff-vae": lambda weights, _: interop.vae_from_radiodiff(weights),
     "radiodiff-ldm": _convert_ldm,
     "guided-diffusion": _convert_prior,
-    "radiounet": _convert_radiounet,
+    "radiounet": lambda weights, _: interop.radiounet_from_authors(weights),
 }
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
@@ -143,6 +144,19 @@ def test_latents_of_another_size_than_the_first_feature(denoiser):
         assert torch.equal(found[0], expected[0])
         with pytest.raises(InputError, match=r"encoded for latents of \(16, 16\)"):
             denoiser(z_t, t, denoiser.encode_prompt(prompt))
+
+
+def test_the_stem_sees_latents_and_the_first_feature(denoiser):
+    """The first convolution is split between z_t and the prompt; the sum is that of both."""
+    z_t, prompt = noise(1, 3, 8, 8), noise(1, 3, 64, 64)
+    seen = []
+    hook = denoiser.stem_norm.register_forward_hook(lambda _, args, __: seen.append(args[0]))
+    with torch.no_grad():
+        denoiser(z_t, torch.tensor([0.5]), prompt)
+        hook.remove()
+        feature = F.interpolate(denoiser.pyramid(prompt)[0], (8, 8), mode="bilinear")
+        expected = denoiser.stem(torch.cat((z_t, feature), dim=1))
+    torch.testing.assert_close(seen[0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_saved_and_loaded(denoiser, inputs, tmp_path):

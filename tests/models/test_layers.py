@@ -218,6 +218,14 @@ def test_a_resized_transfer_function_is_the_kernel_on_a_larger_map():
     torch.testing.assert_close(resized, torch.fft.rfft2(centred))
 
 
+def test_a_real_transfer_function_stays_real():
+    """Without phase on one size, without phase on any: also at the highest frequency."""
+    kernel = noise(2, 8, 6)
+    even = (kernel + kernel.flip(-2, -1).roll((1, 1), dims=(-2, -1))) / 2
+    resized = resample_transfer(torch.fft.rfft2(even), (8, 6), (12, 10))
+    torch.testing.assert_close(resized.imag, torch.zeros_like(resized.imag))
+
+
 def test_a_transfer_function_survives_a_larger_map_and_back():
     transfer = torch.fft.rfft2(noise(2, 8, 6))
     larger = resample_transfer(transfer, (8, 6), (16, 20))
