@@ -44,13 +44,32 @@ class MaskSettings(Settings):
     """Building pixels are observed as well, and the ratio counts outdoor pixels only."""
 
 
-class InverseConfig(Settings):
+class SamplerSettings(Settings):
+    """Which prior is used, and how it is sampled."""
+
+    prior: Path
+    """Directory of the prior: any diffusers DDPM pipeline (unet and scheduler)."""
+    filter: FilterSettings = FilterSettings()
+    """How the posterior is sampled."""
+    num_particles: int = Field(default=5, ge=1)
+    """Samples of each map."""
+    num_inference_steps: int = Field(default=100, ge=1)
+    """Network calls per particle."""
+    batch_limit: int | None = Field(default=None, ge=1)
+    """Most particles in one network call, to bound memory; null puts no limit."""
+    shadow_threshold: float | None = None
+    """tau of the building mask, model range; null estimates it from each map's noise floor."""
+    device: str = "cpu"
+    """A torch device."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the prior; the filter itself runs in float32."""
+
+
+class InverseConfig(SamplerSettings):
     """A benchmark of reconstruction from sparse noisy samples."""
 
     output: Path
     """Run directory: config.yaml, metrics.csv, summary.json, maps.npz."""
-    prior: Path
-    """Directory of the prior: any diffusers DDPM pipeline (unet and scheduler)."""
     data: DataConfig
     """The maps."""
     part: Part = "test"
@@ -58,26 +77,15 @@ class InverseConfig(Settings):
     max_maps: int | None = Field(default=None, ge=1)
     """Take the first so many maps of the part; null takes all."""
     mask: MaskSettings
+    """Which pixels are observed."""
     noise_std: float = Field(ge=0)
     """Sigma of the measurements, model range [-1, 1] as in the paper."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Every seed draws other masks, noise and particles."""
-    filter: FilterSettings = FilterSettings()
-    num_particles: int = Field(default=5, ge=1)
-    """Samples of each map."""
-    num_inference_steps: int = Field(default=100, ge=1)
-    """Network calls per particle."""
     batch_size: int = Field(default=1, ge=1)
     """Maps reconstructed together; the result does not depend on it."""
-    batch_limit: int | None = Field(default=None, ge=1)
-    """Most particles in one network call, to bound memory; null puts no limit."""
-    shadow_threshold: float | None = None
-    """tau of the building mask, model range; null estimates it from each map's noise floor."""
     baselines: tuple[str, ...] = ("nearest", "linear")
     """Interpolators run beside it on the same samples."""
-    device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior; the filter itself runs in float32."""
 
     @field_validator("baselines")
     @classmethod
@@ -102,7 +110,7 @@ def load_pipeline(directory: Path, device: str, dtype: str) -> RadioDiffInverseP
     try:
         pipeline = RadioDiffInversePipeline.from_pretrained(str(directory), local_files_only=True)
         pipeline = pipeline.to(device)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
         message = str(error).splitlines()[0]
         raise InputError(
             f"{directory}: the prior cannot be loaded on {device}: {message}"
