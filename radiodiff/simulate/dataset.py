@@ -30,7 +30,7 @@ from tqdm import tqdm
 from radiodiff.cli import provenance
 from radiodiff.config import Settings
 from radiodiff.errors import InputError
-from radiodiff.simulate import dominant_path
+from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
 from radiodiff.simulate.procedural import MAX_SIZE, MIN_SIZE, procedural_city
 from radiodiff.simulate.tree import (
@@ -115,10 +115,12 @@ def simulate_dataset(config: SimulateConfig) -> Path:
         the root of the tree.
 
     Raises:
-        InputError: the folder holds another dataset or cannot be written, the disk is too small, or
-            the city cannot be read.
+        InputError: the folder holds another dataset or cannot be written, the disk is too small,
+            the city cannot be read, or ray tracing is asked for and Sionna RT is not there.
     """
     root = config.output
+    if any(not simulation.endswith("DPM") for simulation in config.simulations):
+        ray_tracing.require_sionna()
     map_ids = _map_ids(config)
     todo = {map_id: _missing_files(config, map_id) for map_id in map_ids}
     _check_disk(root, sum(len(paths) for paths in todo.values()), config.size)
@@ -193,6 +195,11 @@ def simulate_layout(config: SimulateConfig, map_id: int) -> int:
 def _engine(simulation: Simulation, city: City) -> Callable[[tuple[int, int]], np.ndarray]:
     """Return the function from a transmitter's (row, column) to the (H, W) path gain in dB."""
     vehicles = city.vehicle_mask if simulation.startswith("cars") else None
+    if not simulation.endswith("DPM"):
+        depth = int(simulation[-1])
+        return lambda transmitter: ray_tracing.path_gain(
+            city, transmitter, vehicles, max_depth=depth
+        )
     layout = dominant_path.Layout.from_polygons(city.buildings, city.size)
     return lambda transmitter: layout.path_gain(transmitter, vehicles)
 
