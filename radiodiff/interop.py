@@ -111,7 +111,10 @@ def unet_from_radiodiff(
     if transfer is not None and transfer.ndim != 4:
         raise InputError(f"{what}: mis-shaped: decouple1.2.complex_weight {_shape(transfer)}")
     if any(width % dim for width in widths):
-        raise InputError(f"{what}: widths {widths} are not multiples of the first, {dim}")
+        raise InputError(
+            f"{what}: mis-shaped: downs.*.3.weight have {widths} channels, which must be multiples "
+            f"of those of init_conv.0.weight, {dim}"
+        )
     model = _build(
         what,
         DecoupledUNet,
@@ -274,12 +277,13 @@ _SWIN_VARIANTS: Mapping[tuple[int, int], PromptEncoder] = {
 
 
 def _swin_variant(weights: Mapping[str, Tensor], what: str) -> PromptEncoder:
-    width = _size(weights, "init_conv_mask.first_coonv.0.weight", 0, what)
+    patches = "init_conv_mask.first_coonv.0.weight"
+    width = _size(weights, patches, 0, what)
     depth = _count(weights, r"init_conv_mask\.features\.4\.(\d+)\.")
     if (width, depth) not in _SWIN_VARIANTS:
         raise InputError(
-            f"{what}: init_conv_mask is no Swin Transformer of torchvision: width {width}, {depth} "
-            f"blocks in the third stage (known: {sorted(_SWIN_VARIANTS)})"
+            f"{what}: no Swin Transformer of torchvision has {width} channels in {patches} and "
+            f"{depth} blocks in init_conv_mask.features.4 (known: {sorted(_SWIN_VARIANTS)})"
         )
     return _SWIN_VARIANTS[width, depth]
 

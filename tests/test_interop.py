@@ -151,7 +151,7 @@ def test_unet_of_another_size(small_denoiser):
     inputs = noise(1, 4, 32, 48), torch.tensor([0.4]), noise(1, 3, 128, 192)
     with torch.no_grad():
         for found, expected in zip(converted(*inputs), small_denoiser(*inputs), strict=True):
-            assert torch.equal(found, expected)
+            torch.testing.assert_close(found, expected)
 
 
 def test_unet_with_five_prompt_channels():
@@ -317,8 +317,12 @@ def test_every_key_of_the_unet_is_accounted_for(small_denoiser):
         )
     with pytest.raises(InputError, match=f"mis-shaped: {key} "):
         interop.unet_from_radiodiff(weights | {key: weights[key][:-1]})
+    with pytest.raises(InputError, match=r"downs\.\*\.3\.weight have \[16, 40, 32, 64\] channels"):
+        interop.unet_from_radiodiff(weights | {"downs.1.3.weight": torch.zeros(40, 16, 4, 4)})
     patches = "init_conv_mask.first_coonv.0.weight"
-    with pytest.raises(InputError, match=r"is no Swin Transformer of torchvision: width 80"):
+    with pytest.raises(
+        InputError, match=f"no Swin Transformer of torchvision has 80 channels in {patches}"
+    ):
         interop.unet_from_radiodiff(weights | {patches: weights[patches][:80]})
 
 

@@ -155,7 +155,7 @@ class BottleneckAttention(nn.Module):
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def sine_position_encoding(
-    height: int, width: int, channels: int, device: torch.device | None = None
+    height: int, width: int, channels: int, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Return the fixed sine position encoding, (1, channels, height, width) float32.
 
@@ -293,9 +293,8 @@ def fourier_filter(z: Tensor, transfer: Tensor) -> Tensor:
     Returns:
         The filtered maps, in the dtype of ``z``.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        spectrum = torch.fft.rfft2(z.to(torch.promote_types(z.dtype, torch.float32)), norm="ortho")
-        filtered = torch.fft.irfft2(spectrum * transfer, s=z.shape[-2:], norm="ortho")
+    spectrum = torch.fft.rfft2(z.to(torch.promote_types(z.dtype, torch.float32)), norm="ortho")
+    filtered = torch.fft.irfft2(spectrum * transfer, s=z.shape[-2:], norm="ortho")
     return filtered.to(z.dtype)
 
 

@@ -43,6 +43,8 @@ def count(module: nn.Module) -> int:
 def test_paper_size():
     with torch.device("meta"):
         denoiser = DecoupledUNet()
+        outputs = denoiser(torch.empty(1, 3, 96, 64), torch.empty(1), torch.empty(1, 3, 384, 256))
+    assert [output.shape for output in outputs] == [(1, 3, 96, 64)] * 2
     assert round(count(denoiser) / 1e6, 1) == 224.9
     assert round(count(denoiser.pyramid) / 1e6, 1) == 87.8
 
@@ -53,7 +55,7 @@ def test_encoding_the_prompt_once_changes_nothing(denoiser, inputs):
         features = denoiser.encode_prompt(prompt)
         expected = denoiser(z_t, t, prompt)
         for found, direct in zip(denoiser(z_t, t, features), expected, strict=True):
-            assert torch.equal(found, direct)
+            torch.testing.assert_close(found, direct)
 
 
 def test_prompt_time_and_latents_matter(denoiser, inputs):
@@ -141,7 +143,7 @@ def test_latents_of_another_size_than_the_first_feature(denoiser):
     with torch.no_grad():
         expected = denoiser(z_t, t, prompt)
         found = denoiser(z_t, t, denoiser.encode_prompt(prompt, latent_size=(8, 8)))
-        assert torch.equal(found[0], expected[0])
+        torch.testing.assert_close(found[0], expected[0])
         with pytest.raises(InputError, match=r"encoded for latents of \(16, 16\)"):
             denoiser(z_t, t, denoiser.encode_prompt(prompt))
 
@@ -164,7 +166,7 @@ def test_saved_and_loaded(denoiser, inputs, tmp_path):
     loaded = DecoupledUNet.from_pretrained(tmp_path)
     with torch.no_grad():
         for found, expected in zip(loaded(*inputs), denoiser(*inputs), strict=True):
-            assert torch.equal(found, expected)
+            torch.testing.assert_close(found, expected)
     half = DecoupledUNet.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
     assert torch.equal(half.time_features.frequency, denoiser.time_features.frequency)
 

@@ -232,15 +232,25 @@ def test_a_transfer_function_survives_a_larger_map_and_back():
     torch.testing.assert_close(resample_transfer(larger, (16, 20), (8, 6)), transfer)
 
 
-def test_the_filter_runs_under_autocast_and_in_bfloat16():
+@pytest.mark.parametrize("size", [(4, 4), (6, 8)])
+def test_the_filter_runs_under_autocast_and_in_bfloat16(size):
     layer = AdaptiveFourierFilter(8, (4, 4)).to(memory_format=torch.channels_last)
-    z = noise(2, 8, 4, 4, dtype=torch.float32)
+    z = noise(2, 8, *size, dtype=torch.float32)
     expected = layer(z)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(layer(z).float(), expected, atol=0.05, rtol=0.05)
     half = layer.to(torch.bfloat16)(z.to(torch.bfloat16))
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), expected, atol=0.05, rtol=0.05)
+
+
+def test_autocast_leaves_the_transform_in_single_precision():
+    z, transfer = noise(1, 2, 6, 8), torch.fft.rfft2(noise(2, 4, 4, seed=1))
+    expected = fourier_filter(z, resample_transfer(transfer, (4, 4), (6, 8)))
+    with torch.autocast("cpu", torch.bfloat16):
+        resized = resample_transfer(transfer.to(torch.complex64), (4, 4), (6, 8))
+        found = fourier_filter(z.float(), resized)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_time_features_by_hand():
