@@ -36,7 +36,10 @@ class LPIPS(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = vgg16(weights=None).features[: _SLICE_ENDS[-1]]
+        # Built without memory first: VGG16's classifier, not needed here, has 124 M parameters.
+        with torch.device("meta"):
+            features = vgg16(weights=None).features[: _SLICE_ENDS[-1]]
+        self.features = features.to_empty(device="cpu")
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False

@@ -12,9 +12,11 @@ def weights(tmp_path_factory):
     directory = tmp_path_factory.mktemp("lpips")
     generator = torch.Generator().manual_seed(0)
     # The classifier of VGG16 is large and unused, so it is left out here.
+    with torch.device("meta"):
+        shapes = vgg16(weights=None).features.state_dict()
     vgg = {
         f"features.{key}": torch.randn(value.shape, generator=generator) * 0.05
-        for key, value in vgg16(weights=None).features.state_dict().items()
+        for key, value in shapes.items()
     }
     torch.save(vgg, directory / VGG_FILE)
     heads = {
