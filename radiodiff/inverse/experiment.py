@@ -25,6 +25,7 @@ from radiodiff.evaluation import metrics
 from radiodiff.inverse.filtering import FilterSettings
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.prior import load_guided_diffusion
 from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
 from radiodiff.units import model_to_gray
 
@@ -48,7 +49,7 @@ class SamplerSettings(Settings):
     """Which prior is used, and how it is sampled."""
 
     prior: Path
-    """Directory of the prior: any diffusers DDPM pipeline (unet and scheduler)."""
+    """Directory of any diffusers DDPM pipeline, or the weights of a guided-diffusion network."""
     filter: FilterSettings = FilterSettings()
     """How the posterior is sampled."""
     num_particles: int = Field(default=5, ge=1)
@@ -96,25 +97,33 @@ class InverseConfig(SamplerSettings):
         return names
 
 
-def load_pipeline(directory: Path, device: str, dtype: str) -> RadioDiffInversePipeline:
+def load_pipeline(prior: Path, device: str, dtype: str) -> RadioDiffInversePipeline:
     """Load a prior for inference.
 
+    Args:
+        prior: directory of a diffusers DDPM pipeline, or a file of guided-diffusion weights.
+        device: a torch device.
+        dtype: precision of the network.
+
     Raises:
-        InputError: there is no diffusers pipeline in the directory, or the device is absent.
+        InputError: there is no prior at this path, or the device is absent.
     """
-    if not (directory / "model_index.json").is_file():
+    if not prior.is_file() and not (prior / "model_index.json").is_file():
         raise InputError(
-            f"{directory}: no prior there (model_index.json is missing); train one with "
+            f"{prior}: no prior there (model_index.json is missing); train one with "
             "scripts/train_prior.py or name a diffusers DDPM directory"
         )
     try:
-        pipeline = RadioDiffInversePipeline.from_pretrained(str(directory), local_files_only=True)
+        if prior.is_file():
+            pipeline = RadioDiffInversePipeline(*load_guided_diffusion(prior))
+        else:
+            pipeline = RadioDiffInversePipeline.from_pretrained(str(prior), local_files_only=True)
         pipeline = pipeline.to(device)
+    except InputError:
+        raise
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
         message = str(error).splitlines()[0]
-        raise InputError(
-            f"{directory}: the prior cannot be loaded on {device}: {message}"
-        ) from None
+        raise InputError(f"{prior}: the prior cannot be loaded on {device}: {message}") from None
     # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
     torch.nn.Module.to(pipeline.unet, dtype=getattr(torch, dtype))
     pipeline.unet.eval().to(memory_format=torch.channels_last)

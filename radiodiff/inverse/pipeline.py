@@ -19,6 +19,7 @@ from radiodiff.inverse.filtering import FilterSettings, sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.prior import make_denoiser
 from radiodiff.inverse.tiling import tile_denoiser
+from radiodiff.units import MAP_SIZE
 
 BUILDING_VALUE = -1.0
 """Path gain inside a building, model range: the truncation of RadioMapSeer."""
@@ -248,8 +249,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         )
 
     def _tile(self) -> tuple[int, int]:
-        """Rows and columns of the prior's maps."""
-        size = self.unet.config.sample_size
+        """Rows and columns of the prior's maps; RadioMapSeer's if the network does not say."""
+        size = self.unet.config.sample_size or MAP_SIZE
         return (size, size) if isinstance(size, int) else (size[0], size[1])
 
     def _extension(

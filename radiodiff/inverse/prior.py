@@ -7,6 +7,8 @@ network for a CPU.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,9 +17,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from radiodiff import interop
 from radiodiff.errors import InputError
 from radiodiff.inverse.filtering import Denoiser
 from radiodiff.units import MAP_SIZE
+from radiodiff.weights import read_checkpoint
 
 
 class PatchUNet(ModelMixin, ConfigMixin):
@@ -115,6 +119,23 @@ def build_noise_schedule(num_train_timesteps: int = 1000) -> DDPMScheduler:
         beta_schedule="linear",
         prediction_type="epsilon",
     )
+
+
+def load_guided_diffusion(
+    path: str | Path, attention_head_dim: int = 64
+) -> tuple[UNet2DModel, DDPMScheduler]:
+    """Read the paper's prior, an ImageNet network of guided-diffusion, with its schedule.
+
+    Args:
+        path: weights such as ``256x256_diffusion_uncond.pt``.
+        attention_head_dim: channels per attention head, of which the weights tell nothing.
+
+    Raises:
+        InputError: the file cannot be read or holds another network.
+    """
+    weights = interop.released_weights(read_checkpoint(path))
+    unet = interop.prior_from_guided_diffusion(weights, attention_head_dim)
+    return unet, build_noise_schedule()
 
 
 def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:

@@ -3,7 +3,13 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from radiodiff.errors import InputError
-from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, build_prior, make_denoiser
+from radiodiff.inverse.prior import (
+    PatchUNet,
+    build_noise_schedule,
+    build_prior,
+    load_guided_diffusion,
+    make_denoiser,
+)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +114,17 @@ def test_image_network_sees_three_equal_channels_and_its_variance_is_left_aside(
     found = make_denoiser(unet, schedule)(x, schedule.alphas_cumprod[[10, 500]].double())
     with torch.no_grad():
         out = unet(x.expand(-1, 3, -1, -1), torch.tensor([10.0, 500.0])).sample
+    torch.testing.assert_close(found, out[:, :3].mean(dim=1, keepdim=True), atol=1e-4, rtol=1e-4)
+
+
+def test_weights_of_guided_diffusion_are_a_prior(load_reference, tmp_path):
+    weights, _ = load_reference("adm_unet_64_ch32")
+    torch.save(weights, tmp_path / "uncond.pt")
+    unet, schedule = load_guided_diffusion(tmp_path / "uncond.pt", attention_head_dim=32)
+    x = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = make_denoiser(unet, schedule)(x, schedule.alphas_cumprod[[500]].double())
+    with torch.no_grad():
+        out = unet(x.expand(-1, 3, -1, -1), torch.tensor([500.0])).sample
     torch.testing.assert_close(found, out[:, :3].mean(dim=1, keepdim=True), atol=1e-4, rtol=1e-4)
 
 
