@@ -1,7 +1,8 @@
 """The embedded engine: the dominant path model behind RadioMapSeer's DPM maps.
 
 A pixel in line of sight gets the line-of-sight law. Every other pixel gets the path of least loss
-over building corners (:mod:`ground_paths`), with a loss per change of direction (:mod:`law`).
+around building corners and over roofs (:mod:`path_search`, :mod:`over_roof`), with a loss per
+change of direction (:mod:`law`).
 A 3 x 3 median filter over the outdoor pixels ends the prediction, as in the dataset.
 """
 
@@ -16,11 +17,13 @@ import numpy as np
 import shapely
 
 from radiodiff.errors import InputError
-from radiodiff.simulate.ground_paths import PathTree, build_graph, search_paths, spread_to_pixels
 from radiodiff.simulate.law import Law, constants
+from radiodiff.simulate.over_roof import level_losses, roof_points
+from radiodiff.simulate.path_search import Labels, LossLaw, search, spread_to_pixels
 from radiodiff.simulate.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
 from radiodiff.simulate.vehicles import path_losses_db, side_clearance
 from radiodiff.simulate.visibility import PIXEL_SHIFT, convex_corners, edges_of, visible_pixels
+from radiodiff.simulate.visibility_graph import build_graph
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
 
 
@@ -84,7 +87,16 @@ class Layout:
         self.edges = edges_of(rings)
         self.corners = convex_corners(rings)
         self.pixels = np.argwhere(~building_mask)
-        self._graph = build_graph(self.corners, self.edges, self.pixels)
+        self._roof = roof_points(self.edges, self.law.roof_single_wall_m)
+        self._level_loss = level_losses(self._roof, self.edges, self.law.roof_crossing_db)
+        self._graph = build_graph(self.corners, self._roof, self.edges, self.pixels)
+        self._loss_law = LossLaw(
+            self.law.line_of_sight_db_at_1m,
+            self.law.obstructed_db_per_decade,
+            self.law.interaction_offset_db,
+            np.rad2deg(self.law.interaction_db_per_degree),
+            np.deg2rad(self.law.interaction_breakpoint_degree),
+        )
 
     @classmethod
     def from_mask(cls, mask: np.ndarray, law: Law | None = None) -> Layout:
@@ -107,7 +119,7 @@ class Layout:
     ) -> np.ndarray:
         """Return the (H, W) float32 path gain in dB; see :func:`path_gain`."""
         row, col = self._check_transmitter(transmitter)
-        loss, label, tree = self._pixel_losses(row, col)
+        loss, path, at_corners, on_roofs = self._pixel_losses(row, col)
         if vehicles is not None:
             vehicles = as_mask(vehicles)
             if vehicles.shape != self.building_mask.shape:
@@ -119,11 +131,11 @@ class Layout:
             loss += path_losses_db(
                 row,
                 col,
-                tree.zone,
-                tree.parent,
+                at_corners,
+                on_roofs,
                 self.corners.position,
                 self.pixels,
-                label,
+                path,
                 clearance,
             )
         gain = np.full(self.building_mask.shape, GAIN_MIN_DB)
@@ -145,43 +157,38 @@ class Layout:
             raise InputError(f"transmitter: ({row}, {col}) is inside a building")
         return row, col
 
-    def _pixel_losses(self, row: int, col: int) -> tuple[np.ndarray, np.ndarray, PathTree]:
-        law = self.law
-        constants_olos = np.array(
-            [
-                law.line_of_sight_db_at_1m,
-                law.obstructed_db_per_decade,
-                law.interaction_offset_db,
-                np.rad2deg(law.interaction_db_per_degree),
-                np.deg2rad(law.interaction_breakpoint_degree),
-            ]
-        )
-        tree = search_paths(
-            row, col, self.corners, self.edges, self._graph, constants_olos, -GAIN_MIN_DB
+    def _pixel_losses(self, row: int, col: int) -> tuple[np.ndarray, np.ndarray, Labels, Labels]:
+        """Return the loss of every outdoor pixel, its path, and the paths to corners and roofs."""
+        law, graph, height = self.law, self._graph, self.law.roof_height_m
+        at_corners, on_roofs = search(
+            row,
+            col,
+            self.corners,
+            self._roof,
+            self._level_loss,
+            height,
+            self.edges,
+            graph,
+            self._loss_law,
+            -GAIN_MIN_DB,
         )
         direct = visible_pixels(
             row - PIXEL_SHIFT, col + PIXEL_SHIFT, self.edges, self.pixels.astype(np.float64)
         )
         loss = np.where(direct, -np.inf, np.inf)
-        label = np.full(len(loss), -1, dtype=np.int32)
+        path = np.full(len(loss), -1, dtype=np.int32)
         spread_to_pixels(
-            tree.zone,
-            tree.length,
-            tree.interaction,
-            tree.angle,
-            self._graph.pixel_start,
-            self._graph.pixel_index,
-            self._graph.pixel_length,
-            self._graph.pixel_angle,
-            constants_olos,
-            loss,
-            label,
+            at_corners, False, 0, 0.0, graph.corner_to_pixel, self._loss_law, loss, path
+        )
+        count = len(at_corners.point)
+        spread_to_pixels(
+            on_roofs, True, count, height, graph.roof_to_pixel, self._loss_law, loss, path
         )
         distance = np.hypot(*(self.pixels[direct] - (row, col)).T)
         loss[direct] = law.line_of_sight_db_at_1m + law.line_of_sight_db_per_decade * np.log10(
-            np.maximum(distance, law.distance_floor_m)
+            np.maximum(distance, 1.0)
         )
-        return loss, label, tree
+        return loss, path, at_corners, on_roofs
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

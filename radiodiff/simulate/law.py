@@ -20,8 +20,6 @@ class Law(Settings):
     sum_i f(theta_i) with f(theta) = a + b min(theta, theta_max).
     """
 
-    distance_floor_m: float = Field(gt=0)
-    """Shorter paths lose as much as one of this length."""
     line_of_sight_db_at_1m: float = Field(gt=0)
     """L_0."""
     line_of_sight_db_per_decade: float = Field(gt=0)
@@ -34,6 +32,12 @@ class Law(Settings):
     """b."""
     interaction_breakpoint_degree: float = Field(gt=0, le=180)
     """theta_max, from which on the loss of an interaction is constant."""
+    roof_height_m: float = Field(gt=0)
+    """Height of the roofs above the antennas."""
+    roof_single_wall_m: float = Field(gt=0)
+    """Walls up to this length carry one roof point, longer ones two."""
+    roof_crossing_db: float = Field(ge=0)
+    """Loss of every wall beyond two that a level path over the roofs crosses."""
 
     def interaction_loss(self, theta_degree: float) -> float:
         """Return f(theta) in dB."""
@@ -41,9 +45,12 @@ class Law(Settings):
         return self.interaction_offset_db + self.interaction_db_per_degree * theta
 
     def path_loss(self, length_m: float, angles_degree: tuple[float, ...] = ()) -> float:
-        """Return the loss in dB of one path: in line of sight if it never changes direction."""
+        """Return the loss in dB of one path: in line of sight if it never changes direction.
+
+        Closer than 1 m the loss is that at 1 m.
+        """
         slope = self.obstructed_db_per_decade if angles_degree else self.line_of_sight_db_per_decade
-        distance = math.log10(max(length_m, self.distance_floor_m))
+        distance = math.log10(max(length_m, 1.0))
         return (
             self.line_of_sight_db_at_1m
             + slope * distance

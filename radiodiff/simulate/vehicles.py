@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from radiodiff.simulate.path_search import Labels
 from radiodiff.units import CARRIER_FREQUENCY_HZ
 
 _WAVELENGTH_M = 299_792_458.0 / CARRIER_FREQUENCY_HZ
@@ -86,40 +87,55 @@ def link_loss_db(
 def path_losses_db(
     row: int,
     col: int,
-    zone: np.ndarray,
-    parent: np.ndarray,
+    at_corners: Labels,
+    on_roofs: Labels,
     position: np.ndarray,
     pixels: np.ndarray,
     label: np.ndarray,
     clearance: np.ndarray,
 ) -> np.ndarray:
-    """Return the (N,) vehicle loss in dB along each pixel's path, the sum over its links.
+    """Return the (N,) vehicle loss in dB along each pixel's path, the sum over its level links.
+
+    Links to and from roofs leave the vehicles below.
 
     Args:
         row: transmitter's row.
         col: transmitter's column.
-        zone: (M,) zone of every label of the path tree.
-        parent: (M,) label it continues, smaller than its own, or -1.
+        at_corners: paths to corners.
+        on_roofs: paths to roof points, numbered on from ``at_corners``.
         position: (K, 2) corners.
         pixels: (N, 2) receivers.
         label: (N,) label of the pixel's path, -1 for the direct one.
         clearance: (H, W) from :func:`side_clearance`.
     """
-    along = np.zeros(zone.shape[0])
-    for i in range(zone.shape[0]):
-        end_r, end_c = position[zone[i] // 2]
-        if parent[i] < 0:
-            along[i] = link_loss_db(float(row), float(col), end_r, end_c, clearance)
-        else:
-            start_r, start_c = position[zone[parent[i]] // 2]
-            along[i] = along[parent[i]] + link_loss_db(start_r, start_c, end_r, end_c, clearance)
+    count = at_corners.point.shape[0]
+    along = np.full(count + on_roofs.point.shape[0], np.nan)
     total = np.zeros(pixels.shape[0])
+    chain = np.empty(along.shape[0] + 1, dtype=np.int64)
     for n in range(pixels.shape[0]):
-        start_r, start_c = float(row), float(col)
-        if label[n] >= 0:
-            start_r, start_c = position[zone[label[n]] // 2]
-            total[n] = along[label[n]]
-        total[n] += link_loss_db(
-            start_r, start_c, float(pixels[n, 0]), float(pixels[n, 1]), clearance
-        )
+        # Back to the nearest label whose loss is known, then forward again.
+        i, size = label[n], 0
+        while i >= 0 and np.isnan(along[i]):
+            chain[size] = i
+            size += 1
+            i = at_corners.parent[i] if i < count else on_roofs.parent[i - count]
+        loss = along[i] if i >= 0 else 0.0
+        for k in range(size - 1, -1, -1):
+            j = chain[k]
+            if j < count and i < count:
+                start_r, start_c = float(row), float(col)
+                if i >= 0:
+                    start_r, start_c = position[at_corners.point[i] // 2]
+                end_r, end_c = position[at_corners.point[j] // 2]
+                loss += link_loss_db(start_r, start_c, end_r, end_c, clearance)
+            along[j] = loss
+            i = j
+        total[n] = loss
+        if i < count:
+            start_r, start_c = float(row), float(col)
+            if i >= 0:
+                start_r, start_c = position[at_corners.point[i] // 2]
+            total[n] += link_loss_db(
+                start_r, start_c, float(pixels[n, 0]), float(pixels[n, 1]), clearance
+            )
     return total

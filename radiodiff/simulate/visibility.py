@@ -9,7 +9,7 @@ corners outwards, so that paths along walls and past aligned facades exist witho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -20,8 +20,7 @@ CORNER_SHIFT = 2.0**-10
 """Corners are seen this far outside their building, along the bisector."""
 
 
-@dataclass(frozen=True)
-class Corners:
+class Corners(NamedTuple):
     """The K convex building corners of a layout, where paths may change direction.
 
     Attributes:
@@ -62,7 +61,7 @@ def convex_corners(rings: list[np.ndarray]) -> Corners:
     return Corners(corner, corner - CORNER_SHIFT * bisector / norm, u, w)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def pseudo_angle(dr: float, dc: float) -> float:
     """Return a monotone stand-in for atan2(dr, dc) in [0, 4); 0 for the null vector."""
     if dr == 0.0 and dc == 0.0:
@@ -141,7 +140,7 @@ def sweep(row: float, col: float, edges: np.ndarray) -> tuple[np.ndarray, np.nda
     return bounds, nearest
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def sees(
     row: float,
     col: float,
@@ -183,19 +182,18 @@ def visible_pixels(row: float, col: float, edges: np.ndarray, pixels: np.ndarray
     return seen
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def tangent_side(
-    dr: float, dc: float, ur: float, uc: float, wr: float, wc: float, tolerance: float
-) -> int:
-    """Return the side on which a line of direction d through a corner leaves the building.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def tangent_side(dr: float, dc: float, corners: Corners, k: int) -> int:
+    """Return the side on which a line of direction d through corner k leaves the building.
 
-    +1 if both walls u and w lie to its right (or on it), -1 if both lie to its left, 0 if the line
-    cuts the building, so that no shortest path can run along it.
+    +1 if both walls lie to its right (or on it), -1 if both lie to its left, 0 if the line cuts the
+    building, so that no shortest path can run along it.
     """
-    cross_u = dc * ur - dr * uc
-    cross_w = dc * wr - dr * wc
-    if cross_u >= -tolerance and cross_w >= -tolerance:
+    tolerance = 1e-9 * (abs(dr) + abs(dc))
+    previous = dc * corners.previous[k, 0] - dr * corners.previous[k, 1]
+    following = dc * corners.following[k, 0] - dr * corners.following[k, 1]
+    if previous >= -tolerance and following >= -tolerance:
         return 1
-    if cross_u <= tolerance and cross_w <= tolerance:
+    if previous <= tolerance and following <= tolerance:
         return -1
     return 0

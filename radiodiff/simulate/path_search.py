@@ -1,0 +1,444 @@
+"""Least-loss paths from one transmitter, around corners and over roofs.
+
+A path runs at antenna height around convex corners. Once it may go over the roofs: from the ground
+to a roof point, level to another roof point, and down again (:mod:`over_roof`). All changes of
+direction lose f(theta) of the same law, with angles in three dimensions.
+
+Labels are paths to a point, sorted so that the one a label continues comes first. Because the next
+change of direction needs the incoming one, a corner keeps a label per incoming link.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from radiodiff.simulate.visibility import PIXEL_SHIFT, Corners, sees, sweep, tangent_side
+from radiodiff.simulate.visibility_graph import Links, VisibilityGraph
+
+
+class LossLaw(NamedTuple):
+    """The obstructed law with angles in radians: a + n log10(l) + sum of f(theta_i)."""
+
+    intercept: float
+    slope: float
+    offset: float
+    per_radian: float
+    breakpoint: float
+
+
+class Labels(NamedTuple):
+    """M paths from the transmitter.
+
+    Attributes:
+        point: (M,) int32, the zone where the path arrives, or for roof labels the roof point.
+        parent: (M,) int32, the label it continues, -1 for the transmitter.
+        length: (M,) metres in three dimensions.
+        interaction: (M,) dB lost at changes of direction so far.
+        azimuth: (M,) radians, direction of arrival in plan.
+        elevation: (M,) radians, downwards negative.
+    """
+
+    point: np.ndarray
+    parent: np.ndarray
+    length: np.ndarray
+    interaction: np.ndarray
+    azimuth: np.ndarray
+    elevation: np.ndarray
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def interaction_loss(law: LossLaw, theta: float) -> float:
+    """Return f(theta) in dB."""
+    return law.offset + law.per_radian * min(theta, law.breakpoint)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def angle_between(
+    azimuth_0: float, elevation_0: float, azimuth_1: float, elevation_1: float
+) -> float:
+    """Return the angle between two directions in radians."""
+    if elevation_0 == 0.0 and elevation_1 == 0.0:
+        angle = abs(azimuth_1 - azimuth_0)
+        return 2.0 * np.pi - angle if angle > np.pi else angle
+    cosine = np.cos(elevation_0) * np.cos(elevation_1) * np.cos(azimuth_1 - azimuth_0) + np.sin(
+        elevation_0
+    ) * np.sin(elevation_1)
+    return np.arccos(min(1.0, max(-1.0, cosine)))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def bends_inwards(zone: int, incoming: float, outgoing: float) -> bool:
+    """Return whether a path that changes direction at a zone turns towards the building."""
+    turn = outgoing - incoming if zone % 2 == 0 else incoming - outgoing
+    if turn > np.pi:
+        turn -= 2.0 * np.pi
+    elif turn <= -np.pi:
+        turn += 2.0 * np.pi
+    return turn > -1e-6
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def search(
+    row: int,
+    col: int,
+    corners: Corners,
+    roof: np.ndarray,
+    level: np.ndarray,
+    height: float,
+    edges: np.ndarray,
+    graph: VisibilityGraph,
+    law: LossLaw,
+    loss_limit: float,
+) -> tuple[Labels, Labels]:
+    """Return the paths that end at corners, and those that end at their second roof point.
+
+    Labels of corners count from 0, those of roof points follow; a parent may be of either kind.
+
+    Args:
+        row: transmitter's row.
+        col: transmitter's column.
+        corners: the K convex corners.
+        roof: (R, 2) roof points.
+        level: (R, R) dB lost on a level path between two roof points, inf where there is none.
+        height: metres of the roofs above the antennas.
+        edges: (E, 4) building edges.
+        graph: the layout's links.
+        law: the obstructed law.
+        loss_limit: paths that lose more, in dB, are dropped.
+    """
+    links = graph.corner_to_corner
+    count, link_count = corners.position.shape[0], links.target.shape[0]
+    down = graph.roof_to_corner
+    # Corner labels by block: around corners only (per link), straight from the transmitter,
+    # down from a roof (per link), and around corners after a roof (per link).
+    direct_block = link_count
+    down_block = direct_block + count
+    after_block = down_block + down.target.shape[0]
+    total = after_block + link_count
+    labels = Labels(
+        np.full(total, -1, dtype=np.int32),
+        np.full(total, -1, dtype=np.int32),
+        np.zeros(total),
+        np.zeros(total),
+        np.zeros(total),
+        np.zeros(total),
+    )
+    loss = np.full(total, np.inf)
+    queue = [(0.0, 0)]
+    queue.clear()
+
+    source_row, source_col = row - PIXEL_SHIFT, col + PIXEL_SHIFT
+    bounds, nearest = sweep(source_row, source_col, edges)
+    for m in range(count):
+        dr, dc = corners.position[m, 0] - row, corners.position[m, 1] - col
+        distance = np.hypot(dr, dc)
+        side = tangent_side(dr, dc, corners, m)
+        if (
+            distance > 0.0
+            and side != 0
+            and sees(
+                source_row,
+                source_col,
+                bounds,
+                nearest,
+                edges,
+                corners.outside[m, 0],
+                corners.outside[m, 1],
+            )
+        ):
+            i = direct_block + m
+            labels.point[i] = 2 * m + (1 - side) // 2
+            labels.length[i] = distance
+            labels.azimuth[i] = np.arctan2(dr, dc)
+            loss[i] = law.intercept + law.slope * np.log10(max(distance, 1.0))
+            heappush(queue, (loss[i], i))
+    _settle(queue, 0, labels, loss, links, law, loss_limit)
+
+    seen = np.zeros(roof.shape[0], dtype=np.bool_)
+    for a in range(roof.shape[0]):
+        seen[a] = sees(source_row, source_col, bounds, nearest, edges, roof[a, 0], roof[a, 1])
+    roof_labels = _over_roofs(
+        row, col, roof, level, height, seen, labels, loss[:down_block], graph.corner_to_roof, law,
+        loss_limit,
+    )  # fmt: skip
+    first = np.searchsorted(roof_labels.point, np.arange(roof.shape[0] + 1))
+    for b in range(roof.shape[0]):
+        for n in range(down.start[b], down.start[b + 1]):
+            i = down_block + n
+            fall = np.arctan2(height, float(down.length[n]))
+            drop = np.hypot(height, float(down.length[n]))
+            for j in range(first[b], first[b + 1]):
+                theta = angle_between(roof_labels.azimuth[j], 0.0, down.azimuth[n], -fall)
+                lost = roof_labels.interaction[j] + interaction_loss(law, theta)
+                length = roof_labels.length[j] + drop
+                candidate = law.intercept + law.slope * np.log10(length) + lost
+                if candidate < loss[i] and candidate + law.offset < loss_limit:
+                    loss[i] = candidate
+                    labels.point[i] = down.target[n]
+                    labels.parent[i] = total + j
+                    labels.length[i] = length
+                    labels.interaction[i] = lost
+                    labels.azimuth[i] = down.azimuth[n]
+                    labels.elevation[i] = -fall
+            if loss[i] < np.inf:
+                heappush(queue, (loss[i], i))
+    _settle(queue, after_block, labels, loss, links, law, loss_limit)
+    return _compact(labels, loss, down_block, total, roof_labels)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _settle(
+    queue: list[tuple[float, int]],
+    block: int,
+    labels: Labels,
+    loss: np.ndarray,
+    links: Links,
+    law: LossLaw,
+    loss_limit: float,
+) -> None:
+    """Extend the queued labels around corners in order of loss; link j is label block + j."""
+    while len(queue) > 0:
+        queued, i = heappop(queue)
+        if queued > loss[i]:
+            continue
+        zone = labels.point[i]
+        for j in range(links.start[zone], links.start[zone + 1]):
+            if not bends_inwards(zone, labels.azimuth[i], links.azimuth[j]):
+                continue
+            theta = angle_between(labels.azimuth[i], labels.elevation[i], links.azimuth[j], 0.0)
+            lost = labels.interaction[i] + interaction_loss(law, theta)
+            length = labels.length[i] + links.length[j]
+            candidate = law.intercept + law.slope * np.log10(length) + lost
+            # After a roof, a link is worth keeping only if it beats the path around corners.
+            if candidate < min(loss[block + j], loss[j]) and candidate + law.offset < loss_limit:
+                k = block + j
+                loss[k] = candidate
+                labels.point[k] = links.target[j]
+                labels.parent[k] = i
+                labels.length[k] = length
+                labels.interaction[k] = lost
+                labels.azimuth[k] = links.azimuth[j]
+                heappush(queue, (candidate, k))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _over_roofs(
+    row: int,
+    col: int,
+    roof: np.ndarray,
+    level: np.ndarray,
+    height: float,
+    seen: np.ndarray,
+    labels: Labels,
+    loss: np.ndarray,
+    climbs: Links,
+    law: LossLaw,
+    loss_limit: float,
+) -> Labels:
+    """Return the paths up to a roof point and level to a second one, sorted by that and by loss."""
+    count = roof.shape[0]
+    # 1. Arrivals at the first roof point, one per link, only those that can still win there.
+    most = interaction_loss(law, np.pi) - law.offset
+    capacity = count + climbs.target.shape[0] * 4
+    at = np.empty(capacity, dtype=np.int32)
+    parent = np.empty(capacity, dtype=np.int32)
+    length = np.empty(capacity)
+    lost = np.empty(capacity)
+    azimuth = np.empty(capacity)
+    elevation = np.empty(capacity)
+    arrival_loss = np.empty(capacity)
+    best = np.full(count, np.inf)
+    n = 0
+    for a in range(count):
+        if seen[a]:
+            dr, dc = roof[a, 0] - row, roof[a, 1] - col
+            plan = np.hypot(dr, dc)
+            at[n], parent[n], lost[n] = a, -1, 0.0
+            length[n], azimuth[n] = np.hypot(plan, height), np.arctan2(dr, dc)
+            elevation[n] = np.arctan2(height, plan)
+            arrival_loss[n] = law.intercept + law.slope * np.log10(length[n])
+            best[a] = arrival_loss[n]
+            n += 1
+    for i in range(loss.shape[0]):
+        if loss[i] == np.inf:
+            continue
+        zone = labels.point[i]
+        for j in range(climbs.start[zone], climbs.start[zone + 1]):
+            a = climbs.target[j]
+            if not bends_inwards(zone, labels.azimuth[i], climbs.azimuth[j]):
+                continue
+            plan = float(climbs.length[j])
+            rise = np.arctan2(height, plan)
+            theta = angle_between(labels.azimuth[i], 0.0, climbs.azimuth[j], rise)
+            lost_here = labels.interaction[i] + interaction_loss(law, theta)
+            length_here = labels.length[i] + np.hypot(plan, height)
+            here = law.intercept + law.slope * np.log10(length_here) + lost_here
+            if here > best[a] + most or here + 2.0 * law.offset > loss_limit:
+                continue
+            if n == at.shape[0]:
+                break
+            best[a] = min(best[a], here)
+            at[n], parent[n], length[n], lost[n] = a, i, length_here, lost_here
+            azimuth[n], elevation[n], arrival_loss[n] = climbs.azimuth[j], rise, here
+            n += 1
+    # 2. Level paths to every second roof point: the best arrival per pair of points.
+    pair_loss = np.full((count, count), np.inf)
+    pair_arrival = np.full((count, count), -1, dtype=np.int32)
+    for m in range(n):
+        a = at[m]
+        if arrival_loss[m] > best[a] + most:
+            continue
+        for b in range(count):
+            if level[a, b] == np.inf:
+                continue
+            dr, dc = roof[b, 0] - roof[a, 0], roof[b, 1] - roof[a, 1]
+            theta = angle_between(azimuth[m], elevation[m], np.arctan2(dr, dc), 0.0)
+            candidate = (
+                law.intercept
+                + law.slope * np.log10(length[m] + np.hypot(dr, dc))
+                + lost[m]
+                + level[a, b]
+                + interaction_loss(law, theta)
+            )
+            if candidate < pair_loss[b, a]:
+                pair_loss[b, a] = candidate
+                pair_arrival[b, a] = m
+    # 3. At every second point keep what can still win below, in order of loss.
+    kept = 0
+    for b in range(count):
+        bound = pair_loss[b].min() + most
+        for a in range(count):
+            if pair_loss[b, a] > bound or pair_loss[b, a] + law.offset > loss_limit:
+                pair_loss[b, a] = np.inf
+            elif pair_loss[b, a] < np.inf:
+                kept += 1
+    result = Labels(
+        np.empty(kept, dtype=np.int32),
+        np.empty(kept, dtype=np.int32),
+        np.empty(kept),
+        np.empty(kept),
+        np.empty(kept),
+        np.zeros(kept),
+    )
+    k = 0
+    for b in range(count):
+        for a in np.argsort(pair_loss[b]):
+            if pair_loss[b, a] == np.inf:
+                break
+            m = pair_arrival[b, a]
+            dr, dc = roof[b, 0] - roof[a, 0], roof[b, 1] - roof[a, 1]
+            result.point[k] = b
+            result.parent[k] = parent[m]
+            result.length[k] = length[m] + np.hypot(dr, dc)
+            result.interaction[k] = (
+                pair_loss[b, a] - law.intercept - law.slope * np.log10(result.length[k])
+            )
+            result.azimuth[k] = np.arctan2(dr, dc)
+            k += 1
+    return result
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _compact(
+    labels: Labels, loss: np.ndarray, down_block: int, total: int, roof_labels: Labels
+) -> tuple[Labels, Labels]:
+    """Keep the reached labels, numbered so that corners come before roof points."""
+    reached = np.flatnonzero(loss < np.inf)
+    number = np.full(total, -1, dtype=np.int32)
+    for n, i in enumerate(reached):
+        number[i] = n
+    parent = np.empty(len(reached), dtype=np.int32)
+    for n, i in enumerate(reached):
+        p = labels.parent[i]
+        parent[n] = p if p < 0 else (number[p] if p < total else len(reached) + p - total)
+    roof_parent = roof_labels.parent.copy()
+    for n in range(len(roof_parent)):
+        if roof_parent[n] >= 0:
+            roof_parent[n] = number[roof_parent[n]]
+    return (
+        Labels(
+            labels.point[reached],
+            parent,
+            labels.length[reached],
+            labels.interaction[reached],
+            labels.azimuth[reached],
+            labels.elevation[reached],
+        ),
+        Labels(
+            roof_labels.point,
+            roof_parent,
+            roof_labels.length,
+            roof_labels.interaction,
+            roof_labels.azimuth,
+            roof_labels.elevation,
+        ),
+    )
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def spread_to_pixels(
+    labels: Labels,
+    from_roof: bool,
+    first_number: int,
+    height: float,
+    links: Links,
+    law: LossLaw,
+    loss: np.ndarray,
+    label: np.ndarray,
+) -> None:
+    """Lower the (N,) ``loss`` of every pixel to its best path's, and set ``label`` to that path.
+
+    Pixels in line of sight carry ``loss`` = -inf and stay so.
+    """
+    groups = links.start.shape[0] - 1
+    before = law.intercept + law.slope * np.log10(labels.length) + labels.interaction
+    before += law.offset
+    order = np.argsort(before)
+    members = np.zeros(groups + 1, dtype=np.int64)
+    for point in labels.point:
+        members[point + 1] += 1
+    members = np.cumsum(members)
+    filled = members[:-1].copy()
+    by_group = np.empty(len(order), dtype=np.int64)
+    for j in order:
+        by_group[filled[labels.point[j]]] = j
+        filled[labels.point[j]] += 1
+    visited = np.zeros(groups, dtype=np.bool_)
+    for leader in order:
+        g = labels.point[leader]
+        if visited[g]:
+            continue
+        visited[g] = True
+        for n in range(links.start[g], links.start[g + 1]):
+            i = links.target[n]
+            best = loss[i]
+            if before[leader] >= best:
+                continue
+            elevation, length, least = 0.0, float(links.length[n]), 0.0
+            if from_roof:
+                elevation = -np.arctan2(height, length)
+                length = np.hypot(height, length)
+                least = law.per_radian * min(-elevation, law.breakpoint)
+            for m in range(members[g], members[g + 1]):
+                j = by_group[m]
+                if before[j] + least >= best:
+                    break
+                if not from_roof and not bends_inwards(g, labels.azimuth[j], links.azimuth[n]):
+                    continue
+                theta = angle_between(
+                    labels.azimuth[j], labels.elevation[j], links.azimuth[n], elevation
+                )
+                candidate = (
+                    law.intercept
+                    + law.slope * np.log10(labels.length[j] + length)
+                    + labels.interaction[j]
+                    + interaction_loss(law, theta)
+                )
+                if candidate < best:
+                    best = candidate
+                    label[i] = first_number + j
+            loss[i] = best
