@@ -19,7 +19,7 @@ def predict(z: Tensor, t: Tensor, variance: float) -> tuple[Tensor, Tensor]:
     return -(1 - t) * variance / total * z, t.sqrt() / total * z
 
 
-def released_ratio(variance: float, steps: int) -> float:
+def bridge_ratio(variance: float, steps: int, noise: bool) -> float:
     """Push the variance through eq. (16), whose step is linear in the state and in its noise."""
     zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     result = 1.0
@@ -27,7 +27,7 @@ def released_ratio(variance: float, steps: int) -> float:
         c, eps = predict(one, torch.tensor([t], dtype=torch.float64), variance)
         of_state = bridge_step(one, (c,), eps, t, t_next, zero).item()
         of_noise = bridge_step(zero, (zero,), zero, t, t_next, one).item()
-        result = of_state**2 * result + of_noise**2
+        result = of_state**2 * result + noise * of_noise**2
     return result / variance
 
 
@@ -46,7 +46,8 @@ def main() -> None:
     print("|---" * (len(STEPS) + 2) + "|")
     for variance in (0.1, 1.0, 4.0):
         rows = {
-            "`released`, p = 1 (mode mean)": [released_ratio(variance, n) for n in STEPS],
+            "`bridge_mean`, p = 1 (mode mean)": [bridge_ratio(variance, n, False) for n in STEPS],
+            "`released`, p = 1 (mode released)": [bridge_ratio(variance, n, True) for n in STEPS],
             "`probability_flow`, p = 2": [flow_ratio(variance, n, flow) for n in STEPS],
             "`second_order`, p = 2 (mode sample)": [
                 flow_ratio(variance, n, second_order) for n in STEPS

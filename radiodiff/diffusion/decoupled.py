@@ -34,13 +34,17 @@ from radiodiff.diffusion.process import (
 from radiodiff.errors import InputError
 
 Attenuation = Literal["constant", "linear"]
-Mode = Literal["mean", "sample"]
-Sampler = Literal["released", "probability_flow", "second_order"]
+Mode = Literal["released", "mean", "sample"]
+Sampler = Literal["released", "bridge_mean", "probability_flow", "second_order"]
 Loss = Literal["paper", "released"]
 Generators = torch.Generator | list[torch.Generator] | None
 
-_MODE_SAMPLER: dict[str, Sampler] = {"mean": "released", "sample": "second_order"}
-_MODE_GRID_POWER = {"mean": 1.0, "sample": 2.0}
+_MODE_SAMPLER: dict[str, Sampler] = {
+    "released": "released",
+    "mean": "bridge_mean",
+    "sample": "second_order",
+}
+_MODE_GRID_POWER = {"released": 1.0, "mean": 1.0, "sample": 2.0}
 
 
 class DecoupledSettings(Settings):
@@ -50,14 +54,14 @@ class DecoupledSettings(Settings):
     """f_t constant (the paper's experiments) or linear in t (three-headed network)."""
     loss: Loss = "released"
     """``paper``: eq. (20); ``released``: L1 + L2 with weights that depend on t."""
-    mode: Mode = "mean"
-    """``mean``: few steps land near the conditional mean, the least squared error; ``sample``:
-    draws with the spread of the data."""
+    mode: Mode = "released"
+    """``released``: eq. (16) as published, between the other two; ``mean``: the least squared
+    error, too smooth; ``sample``: draws with the spread of the data."""
     sampler: Sampler | None = None
-    """Overrides the sampler of ``mode`` (mean: released, sample: second_order)."""
+    """Overrides the sampler of ``mode`` (mean: bridge_mean, sample: second_order)."""
     grid_power: float | None = Field(default=None, gt=0, le=10)
-    """Overrides the time grid of ``mode``: t_i = (1 - i/n)^power. 1 (mean) is uniform in t, 2
-    (sample) uniform in the noise level sqrt(t)."""
+    """Overrides the time grid of ``mode``: t_i = (1 - i/n)^power. 1 (released, mean) is uniform
+    in t, 2 (sample) uniform in the noise level sqrt(t)."""
     split_last_step: bool = False
     """Take the last step in two, the second from t = 1e-4, as the release does on request."""
 
@@ -92,7 +96,7 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
         self,
         attenuation: Attenuation = "constant",
         loss: Loss = "released",
-        mode: Mode = "mean",
+        mode: Mode = "released",
         sampler: Sampler | None = None,
         grid_power: float | None = None,
         split_last_step: bool = False,
@@ -215,9 +219,9 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
         coefficients = list(attenuation_coefficients(z_0, slope))
 
         # 2. Move from t to t_next.
-        if self.sampler == "released":
+        if self.sampler in ("released", "bridge_mean"):
             noise = torch.zeros_like(z_t)
-            if t_next > 0:
+            if self.sampler == "released" and t_next > 0:
                 noise = randn_tensor(z_t.shape, generator, z_t.device, z_t.dtype)
             z_next = bridge_step(z_t, coefficients, eps, t, t_next, noise)
         else:

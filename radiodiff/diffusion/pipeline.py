@@ -162,8 +162,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             num_samples: maps per scene; the output holds those of one scene next to each other.
             generator: source of all noise; a list gives one to each output map, which then does
                 not depend on the rest of the batch. None draws from torch's default generator.
-            mode: ``mean`` for the least error, ``sample`` for the right spread; None takes the
-                scheduler as it was configured.
+            mode: ``released`` as published, ``mean`` for the least error, ``sample`` for the
+                right spread; None takes the scheduler as it was configured.
             zero_buildings: set building interiors to gray 0, as in RadioMapSeer.
 
         Raises:
@@ -193,7 +193,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             num_inference_steps: see :meth:`__call__`, as the next three.
             num_samples: maps per prompt.
             generator: source of all noise.
-            mode: ``mean`` or ``sample``.
+            mode: ``released``, ``mean`` or ``sample``.
 
         Raises:
             InputError: see :meth:`__call__`.

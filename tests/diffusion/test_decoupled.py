@@ -12,7 +12,7 @@ from radiodiff.errors import InputError
 
 N = 50_000
 ATTENUATIONS = ["constant", "linear"]
-SAMPLERS = ["released", "probability_flow", "second_order"]
+SAMPLERS = ["released", "bridge_mean", "probability_flow", "second_order"]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -147,7 +147,7 @@ def test_one_step_returns_the_mean(sampler):
 
 
 @pytest.mark.parametrize("attenuation", ATTENUATIONS)
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ["released", "probability_flow", "second_order"])
 def test_both_modes_of_a_mixture_are_found(attenuation, sampler):
     n, std = 20_000, 0.2
     predict = Mixture(attenuation, [-1.0, 1.0], std**2, [0.3, 0.7])
@@ -186,20 +186,21 @@ def test_mode_sample_keeps_the_variance_at_50_steps(attenuation, variance):
     assert 0.99 < z.item() ** 2 / variance < 1.01
 
 
-def test_mode_mean_has_the_smaller_squared_error():
-    truth = torch.randn(N, generator=generator(5))
+@pytest.mark.parametrize("steps", [2, 5, 50])
+@pytest.mark.parametrize("variance", [0.1, 1.0])
+def test_mode_mean_has_the_least_squared_error_and_mode_sample_the_most(steps, variance):
+    """Truth and draw are independent, so the error is the sum of their variances."""
+    truth = math.sqrt(variance) * torch.randn(N, generator=generator(5))
     noise = torch.randn(N, generator=generator(6))
-    errors = {
-        mode: (
-            run(DecoupledScheduler(mode=mode), Mixture("constant", [0.0], 1.0), 5, noise) - truth
-        )
-        .square()
-        .mean()
-        .item()
-        for mode in ("mean", "sample")
+    predict = Mixture("constant", [0.0], variance)
+    error = {
+        mode: (run(DecoupledScheduler(mode=mode), predict, steps, noise) - truth).var().item()
+        for mode in ("mean", "released", "sample")
     }
-    assert errors["mean"] == pytest.approx(1 + 0.535, abs=0.02)
-    assert errors["sample"] > errors["mean"] + 0.2
+    _, of_released = released_recursion("constant", 0.0, variance, steps, start=0.0)
+    assert error["released"] == pytest.approx(variance + of_released, rel=0.03)
+    assert error["mean"] < error["released"] < error["sample"]
+    assert 0.97 * variance < error["mean"] < 1.33 * variance
 
 
 # The scheduler's interface -----------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_output_units(pipe, buildings):
     assert out.gray.std() > 0.01
 
 
-@pytest.mark.parametrize("mode", ["mean", "sample"])
+@pytest.mark.parametrize("mode", ["released", "sample"])
 def test_a_map_does_not_depend_on_its_batch(pipe, buildings, mode):
     """Per-sample generators: 2 scenes of 2 samples at once, and each map alone."""
     scenes = np.stack([buildings, np.roll(buildings, 3, axis=1)])
@@ -146,7 +146,7 @@ def test_mode_overrides_the_scheduler_for_one_call(pipe, buildings):
     default = pipe(buildings, (15, 25), generator=generator())
     assert (out.gray - default.gray).abs().max() > 1e-3
     other.scheduler = DecoupledScheduler(sampler="probability_flow", grid_power=3.0)
-    back = other(buildings, (15, 25), mode="mean", generator=generator())
+    back = other(buildings, (15, 25), mode="released", generator=generator())
     assert_close(back.gray, default.gray)
 
 
@@ -197,7 +197,7 @@ def test_bfloat16_stays_close_to_float32(pipe, buildings, tmp_path):
 
 
 def test_path_gain_between_reads_the_moved_transmitters(pipe, buildings):
-    """A deterministic pipeline (mode mean, one generator each) against its own maps."""
+    """Against the maps of every point, generated in the same order."""
     a, b = [(15, 25), (0, 0)], [(31, 47), (15, 25), (1, 2)]
     out = pipe.path_gain_between(a, b, buildings, generator=generator(), batch_size=8)
     points = sorted({*a, *b})
