@@ -6,8 +6,7 @@ range and the random numbers that each sample brought along (``draw``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,20 +18,22 @@ from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.diffusion.process import attenuation_coefficients, diffuse
 from radiodiff.errors import InputError
-from radiodiff.evaluation.metrics import nmse, psnr
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import build_noise_schedule, build_prior
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import VAELoss, build_vae
 from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
+from radiodiff.training.scoring import (
+    append_scores,
+    batches,
+    preview_batch,
+    rows,
+    without_gradients,
+)
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
-from radiodiff.units import model_to_gray
 
 Logs = dict[str, Tensor]
-
-VALIDATION_BATCH = 8
-PREVIEW_MAPS = 4
 
 
 class Autoencoder(nn.Module):
@@ -50,7 +51,7 @@ class Autoencoder(nn.Module):
         latent = posterior.mean + posterior.std * batch["noise"]
         reconstruction = self.vae.decode(latent).sample
         (loss,) = self._loss
-        with _without_gradients(loss.discriminator):
+        with without_gradients(loss.discriminator):
             return loss.autoencoder_loss(
                 batch["gain"], reconstruction, posterior, step, self.vae.decoder.conv_out.weight
             )
@@ -105,14 +106,14 @@ class VAETask:
     def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Score reconstructions through the latent mean; ``score`` is the NMSE."""
         scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in _batches(self._validation, indices, self.averaged.device):
-            _append_scores(scores, self._reconstruct(batch["gain"]), batch["gain"])
+        for batch in batches(self._validation, indices, self.averaged.device):
+            append_scores(scores, self._reconstruct(batch["gain"]), batch["gain"])
         return scores
 
     def preview(self) -> dict[str, Tensor]:
         """Return truth above reconstruction."""
-        batch = _preview_batch(self._validation, self.averaged.device)
-        return {"reconstruction": _rows(batch["gain"], self._reconstruct(batch["gain"]))}
+        batch = preview_batch(self._validation, self.averaged.device)
+        return {"reconstruction": rows(batch["gain"], self._reconstruct(batch["gain"]))}
 
     def export(self, directory: Path) -> None:
         """Write the autoencoder for ``AutoencoderKL.from_pretrained``."""
@@ -198,14 +199,14 @@ class LDMTask:
     def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Score generated maps; ``score`` is the NMSE."""
         scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in _batches(self._validation, indices, self.averaged.device):
-            _append_scores(scores, self._generate(batch), batch["gain"])
+        for batch in batches(self._validation, indices, self.averaged.device):
+            append_scores(scores, self._generate(batch), batch["gain"])
         return scores
 
     def preview(self) -> dict[str, Tensor]:
         """Return truth above generated maps."""
-        batch = _preview_batch(self._validation, self.averaged.device)
-        return {"generated": _rows(batch["gain"], self._generate(batch))}
+        batch = preview_batch(self._validation, self.averaged.device)
+        return {"generated": rows(batch["gain"], self._generate(batch))}
 
     def export(self, directory: Path) -> None:
         """Write everything inference needs for ``RadioDiffPipeline.from_pretrained``."""
@@ -260,14 +261,14 @@ class PriorTask:
     def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Score the denoising of maps at fixed noise levels; ``score`` is the NMSE of x_0."""
         scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in _batches(self._validation, indices, self.averaged.device):
-            _append_scores(scores, self._denoise(batch)[1], batch["gain"])
+        for batch in batches(self._validation, indices, self.averaged.device):
+            append_scores(scores, self._denoise(batch)[1], batch["gain"])
         return scores
 
     def preview(self) -> dict[str, Tensor]:
         """Return truth above diffused maps above the prior's estimate."""
-        batch = _preview_batch(self._validation, self.averaged.device)
-        return {"denoised": _rows(batch["gain"], *self._denoise(batch))}
+        batch = preview_batch(self._validation, self.averaged.device)
+        return {"denoised": rows(batch["gain"], *self._denoise(batch))}
 
     def export(self, directory: Path) -> None:
         """Write the prior for ``RadioDiffInversePipeline.from_pretrained``."""
@@ -328,7 +329,7 @@ def measure_latent_scale(vae: AutoencoderKL, maps: RadioMapSeer, count: int) -> 
     """Return one over the standard deviation of the latents of the first ``count`` maps."""
     latents = [
         vae.encode(batch["gain"]).latent_dist.mean
-        for batch in _batches(maps, range(count), vae.device)
+        for batch in batches(maps, range(count), vae.device)
     ]
     return round(1.0 / torch.cat(latents).std().item(), 6)
 
@@ -340,45 +341,3 @@ def _check_latent_stride(vae: AutoencoderKL, maps: RadioMapSeer) -> None:
             f"{maps.root}: maps of {maps.shape[0]} x {maps.shape[1]} do not fit the autoencoder, "
             f"sides must be multiples of {stride}"
         )
-
-
-def _batches(maps: RadioMapSeer, indices: Sequence[int], device: torch.device) -> Iterator[Item]:
-    """Yield batches of validation maps; ``index`` lists which ones."""
-    for start in range(0, len(indices), VALIDATION_BATCH):
-        chosen = list(indices[start : start + VALIDATION_BATCH])
-        items = [maps[index] for index in chosen]
-        yield {
-            "gain": torch.stack([item["gain"] for item in items]).to(device),
-            "prompt": torch.stack([item["prompt"] for item in items]).to(device),
-            "index": chosen,
-        }
-
-
-def _preview_batch(maps: RadioMapSeer, device: torch.device) -> Item:
-    return next(_batches(maps, range(min(PREVIEW_MAPS, len(maps))), device))
-
-
-@contextmanager
-def _without_gradients(module: nn.Module | None) -> Iterator[None]:
-    """Keep gradients out of ``module``, which only the other phase may train."""
-    if module is None:
-        yield
-        return
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
-
-
-def _append_scores(scores: dict[str, list[float]], predicted: Tensor, truth: Tensor) -> None:
-    predicted = model_to_gray(predicted).clamp(0.0, 1.0).float().squeeze(1)
-    truth = model_to_gray(truth).squeeze(1)
-    scores["score"] += nmse(predicted, truth).tolist()
-    scores["psnr"] += psnr(predicted, truth).tolist()
-
-
-def _rows(*rows: Tensor) -> Tensor:
-    """Put batches (N, 1, H, W) in model range below each other as one image (1, R H, N W)."""
-    images = [model_to_gray(row).clamp(0.0, 1.0).float().cpu() for row in rows]
-    return torch.cat([torch.cat(list(row), dim=-1) for row in images], dim=-2)

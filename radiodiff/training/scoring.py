@@ -1,0 +1,62 @@
+"""What the tasks share: batches of validation maps, their scores and their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from radiodiff.data.radiomapseer import RadioMapSeer
+from radiodiff.evaluation.metrics import nmse, psnr
+from radiodiff.training.stream import Item
+from radiodiff.units import model_to_gray
+
+VALIDATION_BATCH = 8
+PREVIEW_MAPS = 4
+
+
+def batches(maps: RadioMapSeer, indices: Sequence[int], device: torch.device) -> Iterator[Item]:
+    """Yield batches of validation maps; ``index`` lists which ones."""
+    for start in range(0, len(indices), VALIDATION_BATCH):
+        chosen = list(indices[start : start + VALIDATION_BATCH])
+        items = [maps[index] for index in chosen]
+        yield {
+            "gain": torch.stack([item["gain"] for item in items]).to(device),
+            "prompt": torch.stack([item["prompt"] for item in items]).to(device),
+            "buildings": torch.stack([item["buildings"] for item in items]).to(device),
+            "index": chosen,
+        }
+
+
+def preview_batch(maps: RadioMapSeer, device: torch.device) -> Item:
+    """Return the first few validation maps as one batch."""
+    return next(batches(maps, range(min(PREVIEW_MAPS, len(maps))), device))
+
+
+@contextmanager
+def without_gradients(module: nn.Module | None) -> Iterator[None]:
+    """Keep gradients out of ``module``, which only the other phase may train."""
+    if module is None:
+        yield
+        return
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def append_scores(scores: dict[str, list[float]], predicted: Tensor, truth: Tensor) -> None:
+    """Append the NMSE (as ``score``) and PSNR of maps (N, 1, H, W) in model range."""
+    predicted = model_to_gray(predicted).clamp(0.0, 1.0).float().squeeze(1)
+    truth = model_to_gray(truth).squeeze(1)
+    scores["score"] += nmse(predicted, truth).tolist()
+    scores["psnr"] += psnr(predicted, truth).tolist()
+
+
+def rows(*rows: Tensor) -> Tensor:
+    """Put batches (N, 1, H, W) in model range below each other as one image (1, R H, N W)."""
+    images = [model_to_gray(row).clamp(0.0, 1.0).float().cpu() for row in rows]
+    return torch.cat([torch.cat(list(row), dim=-1) for row in images], dim=-2)
