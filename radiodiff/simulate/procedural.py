@@ -23,7 +23,7 @@ from radiodiff.simulate.geometry import polygon_parts, snap_polygons
 from radiodiff.simulate.streets import Street, park_and_drive
 
 MIN_SIZE, MAX_SIZE = 32, 1024
-DENSITY_RANGE = (0.05, 0.5)
+DENSITY_RANGE = (0.08, 0.5)
 """Share of built-up pixels outside which a layout is drawn again (real ones: 0.09 .. 0.41)."""
 MIN_AREA_M2 = 14.0
 """Smaller remains of a building, left by the map's border, are dropped."""
@@ -183,9 +183,9 @@ def _clear_open_land(
     rng: np.random.Generator, buildings: list[Polygon], size: int
 ) -> list[Polygon]:
     """Now and then leave one side of the map open (a park, water, a railway)."""
-    if rng.random() > 0.35:
+    if rng.random() > 0.3:
         return buildings
-    angle, cut = rng.uniform(0.0, 2 * np.pi), rng.uniform(0.0, 0.4) * size
+    angle, cut = rng.uniform(0.0, 2 * np.pi), rng.uniform(0.05, 0.4) * size
     direction = np.array([np.cos(angle), np.sin(angle)])
     centre = np.array([size / 2, size / 2])
     return [

@@ -15,12 +15,13 @@ def test_a_layout_measured_by_hand():
     mask = np.zeros((64, 64), dtype=bool)
     mask[10:20, 10:30] = True  # 10 m x 20 m
     mask[40:45, 10:20] = True  # 5 m x 10 m, 20 m away
+    mask[40:45, 50:60] = True  # the same, 30 m away
     measured = layout_statistics(mask)
-    assert measured["density"] == pytest.approx(250 / 64**2)
-    assert measured["buildings"] == 2
-    assert measured["area_median"] == 125
+    assert measured["density"] == pytest.approx(300 / 64**2)
+    assert measured["buildings"] == 3
+    assert measured["area_median"] == 50
     assert measured["area_largest"] == 200
-    assert measured["small_share"] == 0.5
+    assert measured["small_share"] == pytest.approx(2 / 3)
     assert measured["vertices"] == 4
     assert measured["elongation"] == pytest.approx(2.0)
     assert measured["rectangularity"] == pytest.approx(1.0)
