@@ -50,6 +50,9 @@ class UNet(nn.Module):
         joined = head_width + widths[0] + in_channels
         self.head = nn.Conv2d(joined, head_width, 5, padding=2)
         self.out = nn.Conv2d(head_width + in_channels, 1, 5, padding=2)
+        # About the mean of a map. From a bias near 0 the last ReLU starts closed on most pixels of
+        # some draws, and a closed pixel has no gradient.
+        self.out.bias = nn.Parameter(torch.full((1,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, 1, H, W), at least 0."""

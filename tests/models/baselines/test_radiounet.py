@@ -37,11 +37,21 @@ def test_maps_are_positive_and_of_the_size_of_the_input():
 
 def test_the_second_u_net_does_not_train_the_first():
     network = RadioUNet(**NARROW)
-    torch.nn.init.constant_(network.second.out.bias, 1.0)  # so that the last ReLU is open
     _, second = network(noise(1, 2, 64, 64))
     second.sum().backward()
     assert all(parameter.grad is None for parameter in network.first.parameters())
     assert network.second.encoder[0][0].weight.grad.any()
+
+
+def test_few_pixels_start_without_a_gradient():
+    scene = torch.zeros(1, 3, 64, 64)
+    scene[:, ::2, 10:30, 10:40] = 1.0
+    scene[:, 1, 40, 40] = 1.0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            outputs = RadioUNet(in_channels=3)(scene)
+        assert all((output > 0).float().mean() > 0.9 for output in outputs)
 
 
 def test_saved_and_loaded(tmp_path):
