@@ -8,6 +8,7 @@ A 3 x 3 median filter over the outdoor pixels ends the prediction, as in the dat
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ import shapely
 
 from radiodiff.errors import InputError
 from radiodiff.simulate.law import Law, constants
-from radiodiff.simulate.over_roof import level_losses, roof_points
+from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
 from radiodiff.simulate.path_search import Labels, LossLaw, search, spread_to_pixels
 from radiodiff.simulate.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
 from radiodiff.simulate.vehicles import path_losses_db, side_clearance
@@ -82,21 +83,34 @@ class Layout:
         self, polygons: Sequence[shapely.Polygon], building_mask: np.ndarray, law: Law | None = None
     ) -> None:
         self.building_mask = building_mask
-        self.law = constants().law if law is None else law
         rings = polygon_rings(polygons)
         self.edges = edges_of(rings)
         self.corners = convex_corners(rings)
         self.pixels = np.argwhere(~building_mask)
-        self._roof = roof_points(self.edges, self.law.roof_single_wall_m)
-        self._level_loss = level_losses(self._roof, self.edges, self.law.roof_crossing_db)
+        self._set_law(constants().law if law is None else law)
+        self._roof = roof_points(self.edges, self.law.roof_part_m)
         self._graph = build_graph(self.corners, self._roof, self.edges, self.pixels)
+        self._crossings = wall_crossings(self._roof, self.edges)
+
+    def _set_law(self, law: Law) -> None:
+        self.law = law
         self._loss_law = LossLaw(
-            self.law.line_of_sight_db_at_1m,
-            self.law.obstructed_db_per_decade,
-            self.law.interaction_offset_db,
-            np.rad2deg(self.law.interaction_db_per_degree),
-            np.deg2rad(self.law.interaction_breakpoint_degree),
+            law.line_of_sight_db_at_1m,
+            law.obstructed_db_per_decade,
+            law.interaction_offset_db,
+            np.rad2deg(law.interaction_db_per_degree),
+            np.deg2rad(law.interaction_breakpoint_degree),
         )
+
+    def with_law(self, law: Law) -> Layout:
+        """Return this layout under another law; only another ``roof_part_m`` costs time."""
+        layout = copy.copy(self)
+        layout._set_law(law)
+        if law.roof_part_m != self.law.roof_part_m:
+            layout._roof = roof_points(self.edges, law.roof_part_m)
+            layout._graph = build_graph(self.corners, layout._roof, self.edges, self.pixels)
+            layout._crossings = wall_crossings(layout._roof, self.edges)
+        return layout
 
     @classmethod
     def from_mask(cls, mask: np.ndarray, law: Law | None = None) -> Layout:
@@ -142,6 +156,24 @@ class Layout:
         gain[tuple(self.pixels.T)] = np.clip(-loss, GAIN_MIN_DB, GAIN_MAX_DB)
         return median_filter(gain, ~self.building_mask).astype(np.float32)
 
+    def single_turns(
+        self, transmitter: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the pixels whose path turns once, at a corner, for fitting the law.
+
+        Returns:
+            Indices into ``pixels``, path lengths in metres, and angles in degrees.
+        """
+        row, col = self._check_transmitter(transmitter)
+        _, path, at_corners, _ = self._pixel_losses(row, col)
+        straight = np.append(at_corners.parent < 0, False)
+        pixel = np.flatnonzero((path >= 0) & straight[np.clip(path, -1, len(straight) - 1)])
+        corner = self.corners.position[at_corners.point[path[pixel]] // 2]
+        incoming, outgoing = corner - (row, col), self.pixels[pixel] - corner
+        angle = np.arctan2(*outgoing.T) - np.arctan2(*incoming.T)
+        length = np.hypot(*incoming.T) + np.hypot(*outgoing.T)
+        return pixel, length, np.rad2deg(np.abs((angle + np.pi) % (2 * np.pi) - np.pi))
+
     def _check_transmitter(self, transmitter: tuple[int, int]) -> tuple[int, int]:
         height, width = self.building_mask.shape
         position = np.asarray(transmitter)
@@ -165,7 +197,7 @@ class Layout:
             col,
             self.corners,
             self._roof,
-            self._level_loss,
+            level_losses(self._crossings, law.roof_crossing_db),
             height,
             self.edges,
             graph,

@@ -34,8 +34,8 @@ class Law(Settings):
     """theta_max, from which on the loss of an interaction is constant."""
     roof_height_m: float = Field(gt=0)
     """Height of the roofs above the antennas."""
-    roof_single_wall_m: float = Field(gt=0)
-    """Walls up to this length carry one roof point, longer ones two."""
+    roof_part_m: float = Field(gt=0)
+    """Walls carry a roof point in the middle of every part, of at most this length."""
     roof_crossing_db: float = Field(ge=0)
     """Loss of every wall beyond two that a level path over the roofs crosses."""
 
@@ -58,10 +58,25 @@ class Law(Settings):
         )
 
 
+class CrossValidation(Settings):
+    """Errors on real maps of layouts that had no part in the fit, means over the maps."""
+
+    maps: int
+    layouts: int
+    folds: int
+    nmse: float
+    """Of whole maps, in gray."""
+    rmse: float
+    """Over outdoor pixels, of full scale."""
+    line_of_sight_rmse: float
+    """Over outdoor pixels in line of sight, of full scale."""
+
+
 class Constants(Settings):
     """What ``dominant_path.yaml`` holds; written by ``scripts/calibrate_simulator.py``."""
 
     law: Law
+    cross_validation: CrossValidation | None = None
 
 
 @cache

@@ -14,36 +14,30 @@ _SHIFT = 1e-3
 """Roof points stand this far outside their wall, to be seen from the ground in front of it."""
 
 
-def roof_points(edges: np.ndarray, longest_single_m: float) -> np.ndarray:
-    """Return (R, 2) roof points: the middle of a wall, or the quarters of a long one.
+def roof_points(edges: np.ndarray, longest_part_m: float) -> np.ndarray:
+    """Return (R, 2) roof points: the middles of equal parts of every wall.
 
     Args:
         edges: (E, 4) walls, the building on the right of start -> end.
-        longest_single_m: longer walls carry two points, at 1/4 and 3/4, instead of one.
+        longest_part_m: walls are divided into as few parts as are no longer than this.
     """
     along = edges[:, 2:] - edges[:, :2]
     length = np.linalg.norm(along, axis=1, keepdims=True)
     outward = np.column_stack((-along[:, 1], along[:, 0])) / length
-    start = edges[:, :2] + _SHIFT * outward
-    single = length[:, 0] <= longest_single_m
-    long_start, long_along = start[~single], along[~single]
-    return np.concatenate(
-        (
-            start[single] + 0.5 * along[single],
-            long_start + 0.25 * long_along,
-            long_start + 0.75 * long_along,
-        )
-    )
+    parts = np.ceil(length[:, 0] / longest_part_m).astype(np.int64)
+    wall = np.repeat(np.arange(len(edges)), parts)
+    number = np.arange(len(wall)) - np.repeat(np.cumsum(parts) - parts, parts)
+    fraction = (number + 0.5) / parts[wall]
+    return edges[wall, :2] + _SHIFT * outward[wall] + fraction[:, None] * along[wall]
 
 
-def level_losses(points: np.ndarray, edges: np.ndarray, crossing_db: float) -> np.ndarray:
-    """Return the (R, R) loss in dB of level paths between roof points.
+def level_losses(crossings: np.ndarray, crossing_db: float) -> np.ndarray:
+    """Return the (R, R) loss in dB of level paths, given the walls they cross.
 
     A path over one convex building passes two walls, which its two changes of direction stand for;
     every wall more costs ``crossing_db``. Without a wall between them two points have no path: it
     would never touch a roof.
     """
-    crossings = wall_crossings(points, edges)
     return np.where(crossings == 0, np.inf, crossing_db * np.maximum(crossings - 2, 0))
 
 

@@ -26,6 +26,9 @@ _EPS_COL = _EPS_ROW * (1.0 + 2.0**-11)
 
 # Direction k of a step along the pixel edges: right, down, left, up, as (row, column).
 _STEP = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
+# Where a vertex may lie relative to a contour point.
+_PLACE = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1], [-1, -1], [-1, 1], [1, -1], [1, 1]])
+_PLACES = len(_PLACE)
 # Pixels on the right-hand (inner) and left-hand (outer) side of that step, relative to its start.
 _INNER = np.array([[1, 0], [1, -1], [0, -1], [0, 0]])
 _OUTER = np.array([[0, 0], [1, 0], [1, -1], [0, -1]])
@@ -69,11 +72,15 @@ def polygons_from_mask(mask: np.ndarray) -> list[shapely.Polygon]:
         contours = _trace_contours(component)
         # The outer contour runs clockwise on the screen, holes run the other way.
         contours.sort(key=_signed_area, reverse=True)
-        rings = [contour[_fewest_vertices(contour)] for contour in contours]
-        polygon = shapely.Polygon(rings[0][:, ::-1], [ring[:, ::-1] for ring in rings[1:]])
-        if not (polygon.is_valid and np.array_equal(rasterise([polygon], mask.shape), component)):
-            rings = [_drop_collinear(contour) for contour in contours]
+        # Vertices beside the contour may make a polygon touch itself: then only those on it.
+        for rings in (
+            [_fewest_vertices(contour, len(_PLACE)) for contour in contours],
+            [_fewest_vertices(contour, 1) for contour in contours],
+            [_drop_collinear(contour) for contour in contours],
+        ):
             polygon = shapely.Polygon(rings[0][:, ::-1], [ring[:, ::-1] for ring in rings[1:]])
+            if polygon.is_valid and np.array_equal(rasterise([polygon], mask.shape), component):
+                break
         polygons.append(polygon)
     return polygons
 
@@ -159,19 +166,19 @@ def _trace_contours(component: np.ndarray) -> list[np.ndarray]:
     return contours
 
 
-def _fewest_vertices(contour: np.ndarray) -> np.ndarray:
-    """Return the indices of the contour points to keep as vertices, in order."""
-    n = len(contour)
+def _fewest_vertices(contour: np.ndarray, places: int) -> np.ndarray:
+    """Return the vertices of the simplest polygon that keeps every pixel along a contour in place.
+
+    Vertices are contour points (``places`` = 1) or also lattice points beside them (9): sharp tips
+    lie off the contour.
+    """
     step = (np.roll(contour, -1, axis=0) - contour).tolist()
     direction = np.array([_STEP.tolist().index(s) for s in step])
-    inner = contour + _INNER[direction]
-    outer = contour + _OUTER[direction]
-    cost = _segment_costs(contour, inner, outer)
-    reach = np.array([np.flatnonzero(np.isfinite(row))[-1] for row in cost])
-    # A closed polygon has a vertex within the reach of every point: start behind the shortest.
-    tightest = int(np.argmin(reach))
-    starts = (tightest + 1 + np.arange(reach[tightest])) % n
-    return np.sort(_shortest_cycle(cost, starts.astype(np.int64)))
+    segments = _possible_segments(
+        contour, contour + _INNER[direction], contour + _OUTER[direction], places
+    )
+    chain = _shortest_cycle(len(contour), *segments)
+    return contour[chain // _PLACES] + _PLACE[chain % _PLACES]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -187,16 +194,31 @@ def _side(ar: int, ac: int, br: int, bc: int, xr: int, xc: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _segment_costs(contour: np.ndarray, inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Return (n, n + 1) costs: entry (i, m) replaces the m steps after point i by one segment.
+def _possible_segments(
+    contour: np.ndarray, inner: np.ndarray, outer: np.ndarray, allowed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the segments that may replace a stretch of the contour, by the place they leave.
 
-    A segment is possible if every pixel along these steps stays on its side. Its cost is one
-    vertex plus a small multiple of the mean deviation from the contour, which decides ties.
+    Place p of point i is state i * _PLACES + p. A segment is possible if every pixel along its
+    stretch stays on its side. It costs one vertex, plus what decides ties: a little for a vertex
+    off the contour, and less for the mean deviation from the contour.
+
+    Returns:
+        start (states + 1,), and for every segment its number of steps, its end place, its cost.
     """
     n = len(contour)
-    cost = np.full((n, n + 1), np.inf)
-    for i in range(n):
-        ar, ac = contour[i]
+    start = np.zeros(n * _PLACES + 1, dtype=np.int64)
+    steps = np.empty(1024, dtype=np.int64)
+    places = np.empty(1024, dtype=np.int64)
+    costs = np.empty(1024)
+    count = 0
+    for state in range(n * _PLACES):
+        start[state + 1] = count
+        if state % _PLACES >= allowed:
+            continue
+        i = state // _PLACES
+        ar = contour[i, 0] + _PLACE[state % _PLACES, 0]
+        ac = contour[i, 1] + _PLACE[state % _PLACES, 1]
         low, high = -np.inf, np.inf
         for m in range(1, n):
             t = (i + m - 1) % n
@@ -206,61 +228,100 @@ def _segment_costs(contour: np.ndarray, inner: np.ndarray, outer: np.ndarray) ->
                 vr, vc = pixel[0] - ar, pixel[1] - ac
                 if vr == 0 and vc == 0:
                     vr, vc = -1, 1
-                angle = np.arctan2(float(vr), float(vc))
-                start = angle - np.pi if kind == 0 else angle
+                first = np.arctan2(float(vr), float(vc)) - (np.pi if kind == 0 else 0.0)
                 if low == -np.inf:
-                    low, high = start, start + np.pi
+                    low, high = first, first + np.pi
                 else:
-                    shift = np.rint((0.5 * (low + high) - start - 0.5 * np.pi) / (2 * np.pi))
-                    start += shift * 2 * np.pi
-                    low, high = max(low, start), min(high, start + np.pi)
+                    first += 2 * np.pi * np.rint((0.5 * (low + high - np.pi) - first) / (2 * np.pi))
+                    low, high = max(low, first), min(high, first + np.pi)
             if low > high + 1e-9:
                 break
-            br, bc = contour[(i + m) % n]
-            possible = True
-            deviation = 0.0
-            for s in range(m):
-                t = (i + s) % n
-                if (
-                    _side(ar, ac, br, bc, inner[t, 0], inner[t, 1]) < 0
-                    or _side(ar, ac, br, bc, outer[t, 0], outer[t, 1]) > 0
-                ):
-                    possible = False
-                    break
-                pr, pc = contour[t]
-                deviation += abs((bc - ac) * (pr - ar) - (br - ar) * (pc - ac))
-            if possible:
+            for place in range(allowed):
+                br = contour[(i + m) % n, 0] + _PLACE[place, 0]
+                bc = contour[(i + m) % n, 1] + _PLACE[place, 1]
                 length = np.hypot(float(br - ar), float(bc - ac))
-                cost[i, m] = 1.0 + 1e-4 * deviation / (m * max(length, 1.0))
-    return cost
+                if length == 0.0:
+                    continue
+                angle = np.arctan2(float(br - ar), float(bc - ac))
+                angle += 2 * np.pi * np.rint((0.5 * (low + high) - angle) / (2 * np.pi))
+                if angle < low - 1e-9 or angle > high + 1e-9:
+                    continue
+                possible = True
+                deviation = 0.0
+                for s in range(m):
+                    t = (i + s) % n
+                    if (
+                        _side(ar, ac, br, bc, inner[t, 0], inner[t, 1]) < 0
+                        or _side(ar, ac, br, bc, outer[t, 0], outer[t, 1]) > 0
+                    ):
+                        possible = False
+                        break
+                    pr, pc = contour[t]
+                    deviation += abs((bc - ac) * (pr - ar) - (br - ar) * (pc - ac))
+                if not possible:
+                    continue
+                if count == len(costs):
+                    steps = np.concatenate((steps, steps))
+                    places = np.concatenate((places, places))
+                    costs = np.concatenate((costs, costs))
+                off = abs(_PLACE[place, 0]) + abs(_PLACE[place, 1])
+                steps[count] = m
+                places[count] = place
+                costs[count] = 1.0 + 1e-3 * off + 1e-4 * deviation / (m * length)
+                count += 1
+        start[state + 1] = count
+    return start, steps[:count].copy(), places[:count].copy(), costs[:count].copy()
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _shortest_cycle(cost: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return the vertices of the cheapest closed chain of segments through one of ``starts``."""
-    n = cost.shape[0]
-    best: float = np.inf
-    best_chain = np.zeros(0, dtype=np.int64)
-    for start in starts:
-        total = np.full(n + 1, np.inf)
-        before = np.zeros(n + 1, dtype=np.int64)
-        total[0] = 0.0
-        for a in range(n):
-            if total[a] >= best:
+def _cheapest_chain(
+    n: int,
+    origin: int,
+    laps: int,
+    start: np.ndarray,
+    steps: np.ndarray,
+    places: np.ndarray,
+    costs: np.ndarray,
+) -> np.ndarray:
+    """Return the states of the cheapest chain of segments around a contour of ``n`` points.
+
+    One lap returns to the state ``origin``; more laps begin and end in any place of its point.
+    """
+    total = np.full((laps * n + 1, _PLACES), np.inf)
+    before = np.zeros((laps * n + 1, _PLACES), dtype=np.int64)
+    first = origin // _PLACES
+    for place in range(_PLACES):
+        if laps > 1 or place == origin % _PLACES:
+            total[0, place] = 0.0
+    for a in range(laps * n):
+        i = (first + a) % n
+        for place in range(_PLACES):
+            if total[a, place] == np.inf:
                 continue
-            i = (start + a) % n
-            for m in range(1, n - a + 1):
-                candidate = total[a] + cost[i, m]
-                if candidate < total[a + m]:
-                    total[a + m] = candidate
-                    before[a + m] = a
-        if total[n] < best:
-            best = float(total[n])
-            chain = [0]
-            chain.clear()
-            a = n
-            while a > 0:
-                a = int(before[a])
-                chain.append((start + a) % n)
-            best_chain = np.array(chain)
-    return best_chain
+            state = i * _PLACES + place
+            for k in range(start[state], start[state + 1]):
+                b = a + steps[k]
+                if b <= laps * n and total[a, place] + costs[k] < total[b, places[k]]:
+                    total[b, places[k]] = total[a, place] + costs[k]
+                    before[b, places[k]] = a * _PLACES + place
+    place = np.argmin(total[-1]) if laps > 1 else origin % _PLACES
+    chain = np.empty(laps * n, dtype=np.int64)
+    size = 0
+    a = laps * n
+    while a > 0:
+        previous = before[a, place]
+        a, place = previous // _PLACES, previous % _PLACES
+        chain[size] = ((first + a) % n) * _PLACES + place
+        size += 1
+    return chain[:size][::-1].copy()
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _shortest_cycle(
+    n: int, start: np.ndarray, steps: np.ndarray, places: np.ndarray, costs: np.ndarray
+) -> np.ndarray:
+    """Return the states of the cheapest closed chain of segments."""
+    # After a lap the chain has forgotten where it began: take its vertex there as the origin.
+    chain = _cheapest_chain(n, 0, 3, start, steps, places, costs)
+    origin = chain[len(chain) // 2]
+    return _cheapest_chain(n, origin, 1, start, steps, places, costs)

@@ -1,0 +1,207 @@
+import os
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import shapely
+
+from radiodiff.errors import InputError
+from radiodiff.simulate.calibration import line_of_sight, map_error, mend_transmitter, read_maps
+from radiodiff.simulate.dominant_path import Layout, median_filter, path_gain
+from radiodiff.simulate.law import constants
+from radiodiff.simulate.polygons import rasterise
+from radiodiff.simulate.vehicles import box_loss_db
+from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
+
+LAW = constants().law
+SIZE = 96
+
+
+def town():
+    """A dozen rectangles and two slanted buildings, none touching."""
+    boxes = [
+        shapely.box(c, r, c + w, r + h)
+        for r, c, h, w in [
+            (6, 8, 14, 20), (8, 40, 10, 12), (5, 64, 18, 9), (30, 6, 22, 10), (34, 26, 8, 24),
+            (30, 60, 12, 12), (56, 40, 12, 8), (60, 8, 10, 18), (78, 12, 9, 30), (76, 56, 12, 10),
+        ]
+    ]  # fmt: skip
+    slanted = [
+        shapely.Polygon([(60, 52), (72, 56), (69, 66), (57, 62)]),
+        shapely.Polygon([(80, 40), (90, 47), (82, 60), (75, 55)]),
+    ]
+    return boxes + slanted
+
+
+@pytest.fixture(scope="module")
+def layout():
+    return Layout.from_polygons(town(), (SIZE, SIZE))
+
+
+def distance(transmitter, shape=(SIZE, SIZE)):
+    rows, cols = np.indices(shape)
+    return np.hypot(rows - transmitter[0], cols - transmitter[1])
+
+
+def turn(a, b, c):
+    """Angle in degrees by which a path a -> b -> c changes direction, in any dimension."""
+    u, v = np.subtract(b, a), np.subtract(c, b)
+    cosine = np.dot(u, v) / np.linalg.norm(u) / np.linalg.norm(v)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def loss_along(*points):
+    length = sum(np.linalg.norm(np.subtract(q, p)) for p, q in pairwise(points))
+    turns = zip(points, points[1:], points[2:], strict=False)
+    return LAW.path_loss(float(length), tuple(turn(*three) for three in turns))
+
+
+def test_empty_city_is_free_space():
+    gain = path_gain(np.zeros((SIZE, SIZE), dtype=bool), (40, 30))
+    closed_form = -LAW.line_of_sight_db_at_1m - LAW.line_of_sight_db_per_decade * np.log10(
+        np.maximum(distance((40, 30)), 1.0)
+    )
+    closed_form = np.clip(closed_form, GAIN_MIN_DB, GAIN_MAX_DB)
+    everywhere = np.ones((SIZE, SIZE), dtype=bool)
+    np.testing.assert_allclose(gain, median_filter(closed_form, everywhere), atol=1e-4)
+    far = distance((40, 30)) > 6
+    np.testing.assert_allclose(gain[far], closed_form[far], atol=0.3)
+
+
+def test_half_plane_loses_one_interaction():
+    # The wall fills the lower left; its far corners lie beyond reach of a better path.
+    wall = shapely.box(-4000, 50, 40, 4000)
+    gain = Layout.from_polygons([wall], (SIZE, SIZE)).path_gain((80, 44))
+    for receiver in [(30, 10), (45, 20), (20, 30)]:
+        assert -gain[receiver] == pytest.approx(loss_along((80, 44), (50, 40), receiver), abs=0.2)
+
+
+def test_single_building_takes_the_better_of_corners_and_roof():
+    building = shapely.box(20, 40, 60, 50)  # 40 m wide, 10 m deep
+    layout = Layout.from_polygons([building], (SIZE, SIZE))
+    transmitter = (70, 40)
+    gain = layout.path_gain(transmitter)
+    height, part = LAW.roof_height_m, LAW.roof_part_m
+    parts = int(np.ceil(40 / part))
+    points = 20 + (np.arange(parts) + 0.5) * 40 / parts
+    for receiver in [(20, 40), (30, 30), (35, 42), (15, 70)]:
+        around = [loss_along(transmitter, (50, c), (40, c), receiver) for c in (20, 60)]
+        over = [
+            loss_along((*transmitter, 0), (50, a, height), (40, b, height), (*receiver, 0))
+            for a in points
+            for b in points
+        ]
+        assert -gain[receiver] == pytest.approx(min(around + over), abs=0.25)
+
+
+def test_swapping_transmitter_and_receiver_changes_little(layout):
+    generator = np.random.default_rng(0)
+    # Away from walls, where the final median filter mixes lit and shadowed pixels.
+    clear = ~rasterise([p.buffer(3) for p in town()], (SIZE, SIZE))
+    places = [tuple(p) for p in generator.permutation(np.argwhere(clear))[:14]]
+    gain = np.array([[layout.path_gain(a)[b] for b in places] for a in places])
+    np.testing.assert_allclose(gain, gain.T, atol=0.5)
+
+
+def test_rotating_the_polygons_rotates_the_map(layout):
+    rotated = [
+        shapely.Polygon([(SIZE - y, x) for x, y in polygon.exterior.coords]) for polygon in town()
+    ]
+    other = Layout.from_polygons(rotated, (SIZE, SIZE))
+    gain = layout.path_gain((25, 45))
+    # (row, col) -> (col, SIZE - row): the turned map lacks one column.
+    back = other.path_gain((45, SIZE - 25))[:, ::-1].T
+    difference = np.abs(gain[1:] - back[:-1])
+    clear = ~rasterise([p.buffer(2) for p in town()], (SIZE, SIZE))[1:]
+    assert np.quantile(difference[clear], 0.98) < 0.2
+    assert np.median(difference[clear]) < 1e-3
+
+
+def test_buildings_have_no_gain_and_a_shadow_is_darker_than_free_space(layout):
+    gain = layout.path_gain((25, 45))
+    assert np.all(gain[layout.building_mask] == GAIN_MIN_DB)
+    free = path_gain(np.zeros((SIZE, SIZE)), (25, 45))
+    outdoor = ~layout.building_mask
+    assert np.all(gain[outdoor] <= free[outdoor] + 0.7)  # the median's reach beside walls
+    assert gain.max() <= GAIN_MAX_DB + 1e-5
+    assert gain.min() >= GAIN_MIN_DB
+
+
+def test_a_mask_and_an_object_with_polygons_give_the_same_map(layout):
+    city = SimpleNamespace(building_mask=layout.building_mask, polygons=town())
+    np.testing.assert_array_equal(path_gain(city, (25, 45)), layout.path_gain((25, 45)))
+    from_mask = path_gain(layout.building_mask.astype(np.uint8), (25, 45))
+    outdoor = ~layout.building_mask
+    assert np.median(np.abs(from_mask - layout.path_gain((25, 45)))[outdoor]) < 0.01
+
+
+def test_vehicles_only_ever_lower_the_gain(layout):
+    generator = np.random.default_rng(1)
+    vehicles = np.zeros((SIZE, SIZE), dtype=bool)
+    previous = layout.path_gain((25, 45))
+    np.testing.assert_array_equal(layout.path_gain((25, 45), vehicles), previous)
+    for _ in range(6):
+        for row, col in generator.integers(0, SIZE - 6, size=(12, 2)):
+            vehicles[row : row + 2, col : col + 5] = True
+        gain = layout.path_gain((25, 45), vehicles & ~layout.building_mask)
+        assert np.max(gain - previous) <= 1e-6
+        assert np.mean(gain) < np.mean(previous)
+        previous = gain
+
+
+def test_vehicle_loss_is_partial_and_falls_with_distance():
+    near, middle, far = (box_loss_db(1.0, d, d) for d in (2.0, 20.0, 200.0))
+    assert 6.03 > near > middle > far > 0.0
+    assert box_loss_db(50.0, 5.0, 5.0) == pytest.approx(6.0, abs=0.2)  # a wide knife edge, grazed
+
+
+def test_median_takes_the_greater_middle_value_of_outdoor_pixels():
+    gain = np.array([[1.0, 2.0, 9.0], [4.0, 5.0, 6.0]])
+    outdoor = np.array([[True, True, False], [True, True, False]])
+    result = median_filter(gain, outdoor)
+    assert result[0, 0] == 4.0
+    assert result[0, 2] == 9.0
+
+
+@pytest.mark.parametrize(
+    ("transmitter", "message"),
+    [((10, 12), "inside a building"), ((SIZE, 3), "outside the map"), ((1.5, 3), "integers")],
+)
+def test_refuses_a_bad_transmitter(layout, transmitter, message):
+    with pytest.raises(InputError, match=message):
+        layout.path_gain(transmitter)
+
+
+def test_refuses_masks_that_do_not_fit(layout):
+    with pytest.raises(InputError, match="values must be 0 and 1"):
+        path_gain(np.full((8, 8), 255), (1, 1))
+    with pytest.raises(InputError, match="shape"):
+        layout.path_gain((25, 45), np.zeros((3, 3), dtype=bool))
+
+
+def test_shipped_constants_meet_the_targets_on_held_out_layouts():
+    validation = constants().cross_validation
+    assert validation is not None
+    assert validation.nmse <= 0.005
+    assert validation.rmse <= 0.022
+
+
+@pytest.mark.real
+@pytest.mark.skipif("RADIOMAPSEER_ROOT" not in os.environ, reason="needs a RadioMapSeer tree")
+def test_agrees_with_real_maps():
+    maps, masks = read_maps(Path(os.environ["RADIOMAPSEER_ROOT"]))
+    errors, squares, count = [], 0.0, 0
+    for name in list(masks)[:24]:
+        layout = Layout.from_mask(masks[name])
+        for real in (real for real in maps if real.layout == name):
+            real = mend_transmitter(real, layout)
+            errors.append(map_error(layout, real))
+            seen = int(line_of_sight(layout, real.transmitter).sum())
+            squares += errors[-1].line_of_sight_rmse ** 2 * seen
+            count += seen
+    nmse, rmse, _ = np.mean(errors, axis=0)
+    assert nmse <= 0.005
+    assert rmse <= 0.022
+    assert np.sqrt(squares / count) <= 0.0045
