@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from radiodiff.inverse.filtering import FilterSettings, sample_posterior
+from radiodiff.inverse.filtering import CALIBRATED, FilterSettings, sample_posterior
 from radiodiff.inverse.levels import choose_levels
 
 ALPHAS_CUMPROD = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-EXACT = FilterSettings(noise_path="shared", stochasticity="ddpm", spacing="log_snr", clip=False)
+EXACT = CALIBRATED.model_copy(update={"clip": False})
 PUBLISHED = FilterSettings(method="published", stochasticity="ddpm", clip=False)
 
 
@@ -119,6 +119,22 @@ def test_matched_filter_in_sixteen_dimensions(count, noise_std):
     assert (found - covariance).norm() <= 0.1 * covariance.norm()
     ratio = (found.diag() / covariance.diag())[index]
     assert (ratio - 1.0).abs().max() <= 0.1
+
+
+def test_training_levels_alone_lose_the_variance_of_exact_measurements():
+    """Few of them lie below tau, and the DDPM variance of each step is too small."""
+    index, sigma = SIXTEEN[15], torch.full((15,), 0.05, dtype=torch.float64)
+    y = draw_16(index, sigma)
+    _, covariance = exact_posterior(COVARIANCE_16, index, y, sigma)
+    ratio = []
+    for spacing in ("uniform", "log_snr"):
+        settings = EXACT.model_copy(update={"spacing": spacing})
+        result = run(
+            COVARIANCE_16, index, y, sigma, settings=settings, particles=64, steps=1000, runs=16
+        )
+        ratio.append(float((moments(result)[1].diag() / covariance.diag())[index].mean()))
+    assert ratio[0] < 0.85
+    assert ratio[1] > 0.9
 
 
 def test_error_falls_with_particles():
