@@ -3,8 +3,19 @@
 import argparse
 from pathlib import Path
 
+import torch
+
 from radiodiff.cli import run_main
 from radiodiff.data.benchmark import TARGETS, benchmark_dataset
+from radiodiff.diffusion.benchmark import (
+    STEPS,
+    Comparison,
+    compare_sampling,
+    compare_training,
+    paper_networks,
+    peak_memory_gb,
+)
+from radiodiff.simulate.benchmark import benchmark_engine
 
 
 def main() -> None:
@@ -15,6 +26,13 @@ def main() -> None:
     data.add_argument("--root", type=Path, help="a RadioMapSeer tree; noise images by default")
     data.add_argument("--seconds", type=float, default=3.0, help="of every measurement")
     data.set_defaults(run=run_data)
+    radiodiff = commands.add_parser("radiodiff", help="sampling and training at the paper's size")
+    radiodiff.add_argument("--repeats", type=int, default=2, help="runs of every measurement")
+    radiodiff.add_argument("--batch", type=int, default=2, help="latents in a training step")
+    radiodiff.set_defaults(run=run_radiodiff)
+    simulate = commands.add_parser("simulate", help="maps per second of the dominant path engine")
+    simulate.add_argument("--transmitters", type=int, default=16, help="timed per layout")
+    simulate.set_defaults(run=run_simulate)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -24,6 +42,42 @@ def run_data(arguments: argparse.Namespace) -> None:
     for label, rate in benchmark_dataset(arguments.root, arguments.seconds).items():
         target = f"  (at least {TARGETS[label]:.0f})" if label in TARGETS else ""
         print(f"{label:<26} {rate:8.0f} maps/s{target}")
+
+
+def run_radiodiff(arguments: argparse.Namespace) -> None:
+    """Print the plain and the fast path of sampling and training, and their ratios."""
+    denoiser, vae = paper_networks()
+    sampling = compare_sampling(denoiser, vae, arguments.repeats)
+    print(f"sampling one 256 x 256 map, {STEPS} steps and decoding")
+    _print_comparison(sampling, per_run="map", maps=1)
+    print(f"  RMSE between the two maps    {sampling.rmse:8.4f} of full scale  (at most 0.005)")
+    print(f"training step, batch {arguments.batch}")
+    training = compare_training(denoiser, arguments.batch, arguments.repeats)
+    _print_comparison(training, per_run="step", maps=arguments.batch)
+    print(f"peak memory {peak_memory_gb():.1f} GiB, {torch.get_num_threads()} threads")
+
+
+def _print_comparison(comparison: Comparison, per_run: str, maps: int) -> None:
+    for label, timing in (
+        ("float32, contiguous, plain", comparison.plain),
+        ("bfloat16, channels last", comparison.fast),
+    ):
+        print(
+            f"  {label:<28} {1000 * timing.seconds:8.0f} ms per {per_run}  "
+            f"{maps / timing.seconds:7.3f} maps/s  {timing.share_of_peak:5.0%} of matmul peak"
+        )
+    print(f"  ratio                        {comparison.speedup:8.2f}")
+
+
+def run_simulate(arguments: argparse.Namespace) -> None:
+    """Print the engine's processor time, and its rate on 2 cores at 80 transmitters a layout."""
+    for label, timing in benchmark_engine(arguments.transmitters).items():
+        print(
+            f"{label:<14} {timing.corners:4d} corners  layout {timing.layout_s:6.2f} s  "
+            f"transmitter {timing.transmitter_s:6.3f} s  "
+            f"{timing.maps_per_second(80, cores=2):6.1f} maps/s (at least 3)  "
+            f"peak {timing.memory_mib:5.0f} MiB"
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -34,21 +35,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     stages = {}
     for stage in ("vae", "ldm", "prior"):
-        text = (SMOKE / f"{stage}.yaml").read_text()
-        for old, new in (
-            ("steps: 400", "steps: 2"),
-            ("batch_size: 16", "batch_size: 2"),
-            ("discriminator_start: 300", "discriminator_start: 1"),
-            ("split: fraction", "split: fraction\n  fractions: [0.4, 0.3, 0.3]"),
-        ):
-            text = text.replace(old, new)
+        values = yaml.safe_load((SMOKE / f"{stage}.yaml").read_text())
+        values["train"] |= {"steps": 2, "batch_size": 2}
+        values["data"]["fractions"] = [0.4, 0.3, 0.3]
+        if stage == "vae":
+            values["loss"]["discriminator_start"] = 1
         stages[stage] = folder / f"{stage}.yaml"
-        stages[stage].write_text(text)
+        stages[stage].write_text(yaml.safe_dump(values))
     simulate = folder / "simulate.yaml"
-    text = (SMOKE / "simulate.yaml").read_text()
-    simulate.write_text(
-        text.replace("layouts: 60", "layouts: 4").replace("workers: 2", "workers: 1")
-    )
+    values = yaml.safe_load((SMOKE / "simulate.yaml").read_text())
+    simulate.write_text(yaml.safe_dump(values | {"layouts": 4, "workers": 1}))
     status = run_script(
         "demo.py",
         "--config",

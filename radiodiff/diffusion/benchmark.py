@@ -100,11 +100,11 @@ def compare_sampling(denoiser: DecoupledUNet, vae: AutoencoderKL, repeats: int) 
     vae.eval()
     flops = count_flops(lambda: generate(denoiser, vae, False))
     plain, reference = fastest(lambda: generate(denoiser, vae, False), repeats)
-    quick = [
+    denoiser, vae = (
         deepcopy(network).to(torch.bfloat16).to(memory_format=torch.channels_last)
         for network in (denoiser, vae)
-    ]
-    fast, result = fastest(lambda: generate(*quick, True), repeats)
+    )
+    fast, result = fastest(lambda: generate(denoiser, vae, True), repeats)
     return Comparison(
         Timing(plain, flops, peak_flops(torch.float32)),
         Timing(fast, flops, peak_flops(torch.bfloat16)),

@@ -1,0 +1,62 @@
+"""Every shipped configuration is valid, and the paper's have the paper's sizes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from radiodiff.config import Settings, load_config
+from radiodiff.demo import DemoConfig
+from radiodiff.evaluation.generation import GenerateConfig
+from radiodiff.evaluation.predictions import EvaluateConfig
+from radiodiff.inverse.experiment import InverseConfig
+from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.vae import build_vae
+from radiodiff.simulate.dataset import SimulateConfig
+from radiodiff.training.baseline_settings import BaselineExperiment
+from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+MODELS: dict[str, type[Settings]] = {
+    "vae": VAEExperiment,
+    "ldm": LDMExperiment,
+    "prior": PriorExperiment,
+    "radiounet": BaselineExperiment,
+    "uvmnet": BaselineExperiment,
+    "rmegan": BaselineExperiment,
+    "infer_ldm": GenerateConfig,
+    "infer_inverse": InverseConfig,
+    "evaluate": EvaluateConfig,
+    "simulate": SimulateConfig,
+    "demo": DemoConfig,
+}
+
+
+def model_of(path: Path) -> type[Settings]:
+    name = max((name for name in MODELS if path.stem.startswith(name)), key=len)
+    return MODELS[name]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: str(p.stem))
+def test_every_configuration_loads(path: Path) -> None:
+    load_config(path, model_of(path))
+
+
+def count(module: torch.nn.Module) -> float:
+    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
+
+
+@pytest.mark.parametrize("tag", ["srm", "drm"])
+def test_the_papers_networks_have_the_papers_sizes(tag: str) -> None:
+    vae = load_config(CONFIGS / "paper" / f"vae_{tag}.yaml", VAEExperiment)
+    ldm = load_config(CONFIGS / "paper" / f"ldm_{tag}.yaml", LDMExperiment)
+    with torch.device("meta"):
+        autoencoder = build_vae(**vae.model.model_dump())
+        denoiser = DecoupledUNet(
+            latent_channels=vae.model.latent_channels,
+            prompt_channels=len(ldm.data.prompt_features),
+            **ldm.model.model_dump(exclude={"prompt_weights"}),
+        )
+    assert count(autoencoder) == pytest.approx(55.3, abs=0.05)
+    assert count(denoiser) == pytest.approx(224.9, abs=0.05)
+    assert count(denoiser.pyramid) == pytest.approx(87.8, abs=0.05)
