@@ -26,6 +26,8 @@ MIN_OUTLINE_AREA = 16.0
 """Shadows below this many pixels are no outlines."""
 FIT_RADIUS = 12
 """Pixels around the strongest spot that the transmitter is fitted to."""
+FIT_SCALE = 0.03
+"""Residual beyond which a cell counts less, model range."""
 OFFSET_M = 0.5
 """Least distance in the path-loss law, pixels; keeps its logarithm finite."""
 
@@ -140,7 +142,7 @@ def outlines(mask: np.ndarray, tolerance: float = 1.0) -> list[shapely.Polygon]:
 def locate_transmitter(gain: np.ndarray, threshold: float | None = None) -> Transmitter:
     """Fit position, power and decay of the path-loss law to the surroundings of the strongest spot.
 
-    gain = a - b log10(d), with d the distance to the transmitter, by least squares with a soft l1
+    gain = a - b log10(d), with d the distance to the transmitter, by least squares with a Cauchy
     loss, so that cells around a corner do not pull. Cells in shadow are left out.
 
     Args:
@@ -151,9 +153,13 @@ def locate_transmitter(gain: np.ndarray, threshold: float | None = None) -> Tran
         Position with the standard deviation of the fit. Where fewer than eight cells can be used or
         the fit leaves its window, the strongest spot itself with the window's size.
     """
-    smooth = gaussian_filter(gain.astype(np.float64), 1.0)
+    lit = ~shadow_mask(gain, threshold)
+    # Averages over lit cells only: a wall beside the transmitter must not push the spot away.
+    share = gaussian_filter(lit.astype(np.float64), 1.0)
+    smooth = gaussian_filter(np.where(lit, gain, 0.0).astype(np.float64), 1.0)
+    smooth = np.where(lit, smooth / np.maximum(share, 1e-6), -np.inf)
     peak = np.array(np.unravel_index(np.argmax(smooth), smooth.shape), dtype=np.float64)
-    cells = np.argwhere(~shadow_mask(gain, threshold))
+    cells = np.argwhere(lit)
     cells = cells[np.hypot(*(cells - peak).T) <= FIT_RADIUS]
     unknown = Transmitter(peak, np.full(2, FIT_RADIUS / 2.0), float("nan"))
     if len(cells) < 8:
@@ -166,7 +172,7 @@ def locate_transmitter(gain: np.ndarray, threshold: float | None = None) -> Tran
         return power - slope * 0.5 * np.log10(squared) - values
 
     start = np.array([*peak, values.max(), 0.5])
-    fit = least_squares(residual, start, loss="soft_l1", f_scale=0.1, x_scale=[1, 1, 0.1, 0.1])
+    fit = least_squares(residual, start, loss="cauchy", f_scale=FIT_SCALE, x_scale=[1, 1, 0.1, 0.1])
     position = fit.x[:2]
     variance = (residual(fit.x) ** 2).sum() / max(len(cells) - 4, 1)
     information = fit.jac.T @ fit.jac
