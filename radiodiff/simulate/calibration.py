@@ -132,7 +132,7 @@ def fit_law(statistics: Iterable[Statistics], start: Law) -> Law:
     turned = np.concatenate([s.one_turn for s in statistics])
     loss, decades, angle = turned[:, 0] - intercept, np.log10(turned[:, 1]), turned[:, 2]
     fits = {}
-    for limit in range(50, 95, 5):
+    for limit in np.arange(50.0, 95.0, 5.0):
         design = np.column_stack((decades, np.ones_like(decades), np.minimum(angle, limit)))
         solution, error = _robust_fit(design, loss)
         fits[error] = (limit, *solution)

@@ -304,7 +304,7 @@ def _cheapest_chain(
                 if b <= laps * n and total[a, place] + costs[k] < total[b, places[k]]:
                     total[b, places[k]] = total[a, place] + costs[k]
                     before[b, places[k]] = a * _PLACES + place
-    place = np.argmin(total[-1]) if laps > 1 else origin % _PLACES
+    place = int(np.argmin(total[-1])) if laps > 1 else origin % _PLACES
     chain = np.empty(laps * n, dtype=np.int64)
     size = 0
     a = laps * n

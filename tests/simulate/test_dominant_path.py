@@ -67,7 +67,7 @@ def test_empty_city_is_free_space():
     everywhere = np.ones((SIZE, SIZE), dtype=bool)
     np.testing.assert_allclose(gain, median_filter(closed_form, everywhere), atol=1e-4)
     far = distance((40, 30)) > 6
-    np.testing.assert_allclose(gain[far], closed_form[far], atol=0.3)
+    np.testing.assert_allclose(gain[far], closed_form[far], atol=0.4)
 
 
 def test_half_plane_loses_one_interaction():
@@ -86,23 +86,28 @@ def test_single_building_takes_the_better_of_corners_and_roof():
     height, part = LAW.roof_height_m, LAW.roof_part_m
     parts = int(np.ceil(40 / part))
     points = 20 + (np.arange(parts) + 0.5) * 40 / parts
-    for receiver in [(20, 40), (30, 30), (35, 42), (15, 70)]:
+    for receiver in [(30, 30), (25, 42), (10, 50), (33, 25)]:
         around = [loss_along(transmitter, (50, c), (40, c), receiver) for c in (20, 60)]
         over = [
             loss_along((*transmitter, 0), (50, a, height), (40, b, height), (*receiver, 0))
             for a in points
             for b in points
         ]
-        assert -gain[receiver] == pytest.approx(min(around + over), abs=0.25)
+        assert -gain[receiver] == pytest.approx(min(around + over), abs=0.02)
 
 
 def test_swapping_transmitter_and_receiver_changes_little(layout):
     generator = np.random.default_rng(0)
-    # Away from walls, where the final median filter mixes lit and shadowed pixels.
     clear = ~rasterise([p.buffer(3) for p in town()], (SIZE, SIZE))
-    places = [tuple(p) for p in generator.permutation(np.argwhere(clear))[:14]]
-    gain = np.array([[layout.path_gain(a)[b] for b in places] for a in places])
-    np.testing.assert_allclose(gain, gain.T, atol=0.5)
+    places = generator.permutation(np.argwhere(clear))[:14]
+    number = np.full((SIZE, SIZE), -1)
+    number[tuple(layout.pixels.T)] = np.arange(len(layout.pixels))
+    receivers = number[tuple(places.T)]
+    loss = np.array([layout._pixel_losses(*place)[0][receivers] for place in places])
+    np.testing.assert_allclose(loss, loss.T, atol=0.05)
+    # The final median filter mixes lit and shadowed pixels, at one end of a path only.
+    gain = np.array([layout.path_gain(tuple(place))[tuple(places.T)] for place in places])
+    assert np.mean(np.abs(gain - gain.T) < 0.5) > 0.95
 
 
 def test_rotating_the_polygons_rotates_the_map(layout):
@@ -123,8 +128,8 @@ def test_buildings_have_no_gain_and_a_shadow_is_darker_than_free_space(layout):
     gain = layout.path_gain((25, 45))
     assert np.all(gain[layout.building_mask] == GAIN_MIN_DB)
     free = path_gain(np.zeros((SIZE, SIZE)), (25, 45))
-    outdoor = ~layout.building_mask
-    assert np.all(gain[outdoor] <= free[outdoor] + 0.7)  # the median's reach beside walls
+    far = ~layout.building_mask & (distance((25, 45)) > 12)  # the median's reach beside walls
+    assert np.all(gain[far] <= free[far] + 0.7)
     assert gain.max() <= GAIN_MAX_DB + 1e-5
     assert gain.min() >= GAIN_MIN_DB
 
