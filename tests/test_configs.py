@@ -10,6 +10,7 @@ from radiodiff.demo import DemoConfig
 from radiodiff.evaluation.generation import GenerateConfig
 from radiodiff.evaluation.predictions import EvaluateConfig
 from radiodiff.inverse.experiment import InverseConfig
+from radiodiff.inverse.survey import SurveyConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
 from radiodiff.simulate.dataset import SimulateConfig
@@ -29,6 +30,7 @@ MODELS: dict[str, type[Settings]] = {
     "evaluate": EvaluateConfig,
     "simulate": SimulateConfig,
     "demo": DemoConfig,
+    "survey": SurveyConfig,
 }
 
 
@@ -60,3 +62,17 @@ def test_the_papers_networks_have_the_papers_sizes(tag: str) -> None:
     assert count(autoencoder) == pytest.approx(55.3, abs=0.05)
     assert count(denoiser) == pytest.approx(224.9, abs=0.05)
     assert count(denoiser.pyramid) == pytest.approx(87.8, abs=0.05)
+
+
+def test_the_small_networks_are_small() -> None:
+    vae = load_config(CONFIGS / "small" / "vae.yaml", VAEExperiment)
+    ldm = load_config(CONFIGS / "small" / "ldm.yaml", LDMExperiment)
+    with torch.device("meta"):
+        autoencoder = build_vae(**vae.model.model_dump())
+        denoiser = DecoupledUNet(
+            latent_channels=vae.model.latent_channels,
+            prompt_channels=len(ldm.data.prompt_features),
+            filter_size=(16, 16),
+            **ldm.model.model_dump(exclude={"prompt_weights"}),
+        )
+    assert count(autoencoder) + count(denoiser) <= 16.0
