@@ -1,0 +1,131 @@
+"""A trained baseline with what it must be shown: prompt features, and measurements or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline, ModelMixin
+from torch import Tensor
+
+from radiodiff.data.measurements import Measurements
+from radiodiff.data.prompts import PAPER_PROMPT, check_features
+from radiodiff.errors import InputError
+from radiodiff.models.baselines.radiounet import RadioUNet
+from radiodiff.models.baselines.rmegan import RMEGANGenerator
+from radiodiff.models.baselines.uvmnet import UVMNet
+from radiodiff.units import model_to_gray
+
+NETWORKS: dict[str, type[ModelMixin]] = {
+    network.__name__: network for network in (RadioUNet, UVMNet, RMEGANGenerator)
+}
+"""Class name -> network that a saved pipeline may hold."""
+
+
+class BaselinePipeline(DiffusionPipeline):
+    """Predicts radio maps in one pass of a network.
+
+    Args:
+        network: one of :data:`NETWORKS`.
+        prompt_features: names from ``radiodiff.data.prompts.PROMPT_FEATURES``, in channel order.
+        takes_measurements: whether a channel of measured values follows them.
+
+    Raises:
+        InputError: unknown prompt features, or another number than the network has channels.
+    """
+
+    network: ModelMixin
+
+    def __init__(
+        self,
+        network: ModelMixin,
+        prompt_features: Sequence[str] = PAPER_PROMPT,
+        takes_measurements: bool = False,
+    ) -> None:
+        super().__init__()
+        check_features(prompt_features)
+        found = len(prompt_features) + takes_measurements
+        if found != network.config.in_channels:
+            raise InputError(
+                f"input channels: found {found}, the network has {network.config.in_channels}"
+            )
+        self.register_modules(network=network)
+        self.register_to_config(
+            prompt_features=list(prompt_features), takes_measurements=takes_measurements
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, directory: str | Path, torch_dtype: torch.dtype | None = None
+    ) -> BaselinePipeline:
+        """Load what ``save_pretrained`` wrote.
+
+        Args:
+            directory: holds ``model_index.json`` and the folder ``network``.
+            torch_dtype: dtype of the network; None keeps that of the files.
+
+        Raises:
+            InputError: the directory is no saved BaselinePipeline.
+        """
+        directory = Path(directory)
+        index = directory / "model_index.json"
+        if not index.is_file():
+            raise InputError(f"{directory}: no model_index.json, so no saved BaselinePipeline")
+        config = json.loads(index.read_text(encoding="utf-8"))
+        name = config.get("network", [None, None])[1]
+        if config.get("_class_name") != cls.__name__ or name not in NETWORKS:
+            raise InputError(
+                f"{index}: found a {config.get('_class_name')} with the network {name}, expected a "
+                f"{cls.__name__} with one of {', '.join(NETWORKS)}"
+            )
+        dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
+        try:
+            network = NETWORKS[name].from_pretrained(directory / "network", **dtype)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{directory / 'network'}: cannot be loaded ({reason})") from None
+        return cls(network, config["prompt_features"], config["takes_measurements"])
+
+    @torch.inference_mode()
+    def __call__(self, prompt: Tensor, measurements: Measurements | None = None) -> Tensor:
+        """Predict radio maps with the network as it is; a loaded one is in evaluation mode.
+
+        Args:
+            prompt: (N, C, H, W) in [-1, 1], channels in the order of ``prompt_features``.
+            measurements: of the N maps; a network that takes none does not look at them.
+
+        Returns:
+            (N, H, W) float32 gray in [0, 1].
+
+        Raises:
+            InputError: measurements are missing, or the network refuses channels or size.
+        """
+        samples = None
+        if self.config.takes_measurements:
+            if measurements is None:
+                raise InputError("measurements: none given, this network was trained with them")
+            samples = (measurements.values, measurements.mask)
+        x = network_input(prompt, samples).to(self._execution_device, self.network.dtype)
+        output = self.network(x)
+        gray = output[-1] if isinstance(output, tuple) else output
+        return gray[:, 0].float().clamp(0.0, 1.0)
+
+
+def network_input(prompt: Tensor, samples: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Stack what a baseline sees, masks as 0 and 1 as RadioUNet's authors give them.
+
+    Args:
+        prompt: (N, C, H, W) in [-1, 1].
+        samples: measured values in model range and the bool mask of where, (N, 1, H, W) each.
+
+    Returns:
+        (N, C, H, W), or (N, C + 1, H, W) with the measured gray values, 0 where there are none.
+    """
+    channels = model_to_gray(prompt)
+    if samples is None:
+        return channels
+    values, mask = samples
+    gray = torch.where(mask, model_to_gray(values), torch.zeros_like(values))
+    return torch.cat((channels, gray.to(channels)), dim=1)

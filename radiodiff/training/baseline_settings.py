@@ -1,0 +1,98 @@
+"""The configuration of a baseline: which network, and what it is shown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from radiodiff.config import Settings
+from radiodiff.models.baselines.rmegan import FIRST_PHASE, SECOND_PHASE, GeneratorWeights
+from radiodiff.training.experiments import Experiment
+from radiodiff.training.settings import OptimizerSettings
+
+
+class RadioUNetSettings(Settings):
+    """RadioUNet; the defaults are the authors' sizes (13.3 M parameters)."""
+
+    name: Literal["radiounet"]
+    first_widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
+    """Channels of the nine encoder levels of the first U-Net."""
+    second_widths: tuple[int, ...] = (20, 30, 40, 50, 60, 70, 90, 110, 150)
+    """The same of the second."""
+    head_widths: tuple[int, int] = (20, 20)
+    """Channels before the last layer of either."""
+
+
+class UVMNetSettings(Settings):
+    """UVM-Net; the defaults are the authors' sizes (1004 M parameters)."""
+
+    name: Literal["uvmnet"]
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    """Channels of the levels; the last two are equal."""
+    grid: int = Field(64, ge=2)
+    """Rows and columns on which the Bi-SSM blocks work."""
+    states: int = Field(16, ge=1)
+    """States of every scan."""
+    hidden: int = Field(16, ge=1)
+    """Channels between the first two convolutions of a block."""
+
+
+class RMEGANSettings(Settings):
+    """RME-GAN; the defaults are the authors' sizes and weights."""
+
+    name: Literal["rmegan"]
+    widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
+    """Channels of the generator's nine encoder levels."""
+    head_width: int = Field(20, ge=1)
+    """Channels before its last layer."""
+    discriminator_width: int = Field(64, ge=1)
+    """Channels of the discriminator's first layer."""
+    discriminator_optimizer: OptimizerSettings
+    second_phase: int = Field(ge=0)
+    """The step from which the weights of the second phase hold."""
+    first_weights: GeneratorWeights = FIRST_PHASE
+    """Weights of the generator's losses before it."""
+    second_weights: GeneratorWeights = SECOND_PHASE
+    """Weights of the generator's losses from it on."""
+
+
+class MeasurementSettings(Settings):
+    """The measurements of every training sample: drawn anew, from these ranges."""
+
+    kind: Literal["pixel", "block"]
+    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
+    aware: bool
+    """Building pixels are observed as well, and the ratio counts outdoor pixels only."""
+    missing_ratio: tuple[float, float]
+    """Least and largest share of pixels that are not observed, uniform between."""
+    noise_std: tuple[float, float]
+    """Least and largest noise of the measurements, model range, uniform between."""
+
+    @field_validator("missing_ratio", "noise_std")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not 0.0 <= bounds[0] <= bounds[1]:
+            raise ValueError("expected [least, largest] with 0 <= least <= largest")
+        return bounds
+
+    @field_validator("missing_ratio")
+    @classmethod
+    def _below_one(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[1] >= 1.0:
+            raise ValueError("a ratio must be below 1")
+        return bounds
+
+
+class BaselineExperiment(Experiment):
+    """A learned baseline (``scripts/train_baseline.py``).
+
+    RadioUNet is trained twice as long as ``train`` says: the first U-Net, in the folder
+    ``first_unet`` of the run directory, and then the second.
+    """
+
+    model: Annotated[
+        RadioUNetSettings | UVMNetSettings | RMEGANSettings, Field(discriminator="name")
+    ]
+    measurements: MeasurementSettings | None
+    """What is measured of every map; null for a network that sees the prompt alone."""
