@@ -224,7 +224,7 @@ class SecondUNetTask(BaselineTask):
         self, config: BaselineExperiment, validation: RadioMapSeer, network: RadioUNet
     ) -> None:
         super().__init__(config, validation, network)
-        self.frozen = [network.first.requires_grad_(False)]
+        self.frozen = [network.first]
         self.phases = [Phase("second_unet", SecondSquaredError(network), config.optimizer)]
 
 

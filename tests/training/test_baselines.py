@@ -181,6 +181,29 @@ def test_a_network_with_measurements_looks_at_them(with_measurements: BaselineEx
     assert torch.equal(pipeline(batch["prompt"], Measurements(unseen, mask)), gray)
 
 
+def test_every_validation_map_has_measurements_of_its_own(
+    with_measurements: BaselineExperiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = baselines.SecondUNetTask(
+        with_measurements,
+        validation(with_measurements),
+        baselines.build_network(with_measurements),
+    )
+    seen: list[Measurements] = []
+
+    def predict(self: BaselinePipeline, prompt: Tensor, measurements: Measurements) -> Tensor:
+        seen.append(measurements)
+        return torch.zeros(len(prompt), 64, 64)
+
+    monkeypatch.setattr(BaselinePipeline, "__call__", predict)
+    task.validate([0, 1])
+    task.validate([1])
+    both, one = seen
+    assert not torch.equal(both.mask[0], both.mask[1])
+    assert torch.equal(both.mask[1:], one.mask)
+    assert torch.equal(both.values[1:], one.values)
+
+
 def test_inputs_are_masks_of_0_and_1_and_gray_samples() -> None:
     prompt = torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
     values = torch.tensor([[[[0.5, 0.5], [-1.0, 1.0]]]])
