@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from radiodiff.simulate.path_search import Labels
+from radiodiff.simulate.path_labels import Labels
 from radiodiff.units import CARRIER_FREQUENCY_HZ
 
 _WAVELENGTH_M = 299_792_458.0 / CARRIER_FREQUENCY_HZ
