@@ -27,10 +27,15 @@ class UNet(nn.Module):
         in_channels: channels of the input, which the last two layers see again.
         widths: channels of the nine encoder levels.
         head_width: channels before the last layer.
+
+    Raises:
+        InputError: not nine widths.
     """
 
     def __init__(self, in_channels: int, widths: Sequence[int], head_width: int) -> None:
         super().__init__()
+        if len(widths) != len(_ENCODER):
+            raise InputError(f"widths: expected {len(_ENCODER)} widths, found {len(widths)}")
         inputs = [in_channels, *widths[:-1]]
         self.encoder = nn.ModuleList(
             nn.Sequential(
@@ -101,9 +106,6 @@ class RadioUNet(ModelMixin, ConfigMixin):
         head_widths: Sequence[int] = (20, 20),
     ) -> None:
         super().__init__()
-        for name, widths in (("first_widths", first_widths), ("second_widths", second_widths)):
-            if len(widths) != len(_ENCODER):
-                raise InputError(f"{name}: expected {len(_ENCODER)} widths, found {len(widths)}")
         self.first = UNet(in_channels, first_widths, head_widths[0])
         self.second = UNet(in_channels + 1, second_widths, head_widths[1])
 

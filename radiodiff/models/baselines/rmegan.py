@@ -69,7 +69,7 @@ FIRST_PHASE = GeneratorWeights(
     absolute=0.0,
     structure=0.0,
     direction=10.0,
-    variation=10.0 * 30 * 1e-7,
+    variation=3e-5,  # 10 x 30 x 1e-7
     samples=0.0,
 )
 SECOND_PHASE = GeneratorWeights(
@@ -78,7 +78,7 @@ SECOND_PHASE = GeneratorWeights(
     absolute=84 * 200 * 0.975,
     structure=84 * 200 * 0.025,
     direction=0.0,
-    variation=0.001 * 30 * 1e-7,
+    variation=3e-9,  # 0.001 x 30 x 1e-7
     samples=1.0,
 )
 
@@ -90,6 +90,9 @@ class RMEGANGenerator(ModelMixin, ConfigMixin):
         in_channels: channels of the input.
         widths: channels of its nine encoder levels.
         head_width: channels before the last layer.
+
+    Raises:
+        InputError: not nine widths.
     """
 
     @register_to_config

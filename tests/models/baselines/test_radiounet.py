@@ -69,5 +69,5 @@ def test_refuses_what_does_not_fit():
         network(noise(1, 3, 64, 64))
     with pytest.raises(InputError, match="found 64 x 96 pixels, sides must be multiples of 64"):
         network(noise(1, 2, 64, 96))
-    with pytest.raises(InputError, match="second_widths: expected 9 widths, found 3"):
+    with pytest.raises(InputError, match="widths: expected 9 widths, found 3"):
         RadioUNet(second_widths=(8, 16, 32))
