@@ -189,7 +189,9 @@ def test_a_saved_prior_is_a_method(data: DataConfig, tmp_path: Path) -> None:
     assert maps.shape == (2, 32, 32)
     one = run(method, data, observe=observe, batch_size=1, max_maps=2)
     assert torch.allclose(maps, one, atol=1e-4)
-    fewer = load_method(MethodSettings(source=str(tmp_path), num_inference_steps=1))
+    fewer = load_method(
+        MethodSettings(source=str(tmp_path), num_inference_steps=1, num_particles=2)
+    )
     assert not torch.allclose(maps, run(fewer, data, observe=observe, max_maps=2), atol=1e-4)
     with pytest.raises(InputError, match="so no saved pipeline"):
         load_method(MethodSettings(source=str(tmp_path / "unet")))
