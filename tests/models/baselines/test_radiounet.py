@@ -54,6 +54,13 @@ def test_few_pixels_start_without_a_gradient():
         assert all((output > 0).float().mean() > 0.9 for output in outputs)
 
 
+def test_the_authors_sizes():
+    with torch.device("meta"):
+        network = RadioUNet(in_channels=3)
+    sizes = [sum(p.numel() for p in unet.parameters()) for unet in (network.first, network.second)]
+    assert sizes == [10_921_984, 2_353_331]
+
+
 def test_saved_and_loaded(tmp_path):
     network = RadioUNet(**NARROW)
     network.save_pretrained(tmp_path)

@@ -141,6 +141,13 @@ def test_the_discriminator_sees_the_scene() -> None:
         assert discriminator(noise(1, 1, 256, 256), noise(1, 2, 256, 256)).shape == (1, 1, 13, 13)
 
 
+def test_the_authors_sizes() -> None:
+    with torch.device("meta"):
+        networks = RMEGANGenerator(in_channels=3), Discriminator(3)
+    sizes = [sum(p.numel() for p in network.parameters()) for network in networks]
+    assert sizes == [10_921_984, 2_766_592]
+
+
 def test_the_generator_is_saved_and_loaded(tmp_path) -> None:
     generator = RMEGANGenerator(**NARROW)
     generator.save_pretrained(tmp_path)
