@@ -33,6 +33,7 @@ from radiodiff.training.baseline_settings import (
     RMEGANSettings,
     UVMNetSettings,
 )
+from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.experiments import open_datasets, run_experiment
 from radiodiff.training.scoring import (
     append_scores,
@@ -282,12 +283,11 @@ def train_baseline(config: BaselineExperiment, resume: bool) -> None:
     training, validation = open_datasets(config)
     if isinstance(config.model, RadioUNetSettings):
         first = config.model_copy(update={"output": config.output / FIRST_UNET})
-        trained = first.output / "model"
-        if not trained.is_dir():
-            run_experiment(first, FirstUNetTask(first, validation), training, resume)
-        if trained.is_dir():  # else the run was stopped on request
-            network = RadioUNet.from_pretrained(trained)
-            run_experiment(config, SecondUNetTask(config, validation, network), training, resume)
+        run_experiment(first, FirstUNetTask(first, validation), training, resume)
+        if (newest_step(first.output / "checkpoints") or 0) < config.train.steps:
+            return  # stopped on request
+        network = RadioUNet.from_pretrained(first.output / "model")
+        run_experiment(config, SecondUNetTask(config, validation, network), training, resume)
     elif isinstance(config.model, UVMNetSettings):
         run_experiment(config, UVMNetTask(config, validation), training, resume)
     else:

@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from radiodiff.models.baselines.pipeline import BaselinePipeline, network_input
 from radiodiff.models.baselines.radiounet import RadioUNet
 from radiodiff.training import baselines
 from radiodiff.training.baseline_settings import BaselineExperiment, MeasurementSettings
-from radiodiff.training.baselines import draw_measurements, train_baseline
+from radiodiff.training.baselines import BaselineTask, draw_measurements, train_baseline
 from radiodiff.units import model_to_gray
 
 OPTIMIZER = {
@@ -144,13 +145,33 @@ def test_radiounet_is_trained_in_two_phases(with_measurements: BaselineExperimen
     assert set(moved_second) == {"second"}
 
 
-def test_a_finished_first_phase_is_not_repeated(with_measurements: BaselineExperiment) -> None:
-    weights = with_measurements.output / "first_unet" / "model" / "config.json"
-    before = weights.stat().st_mtime_ns
+def test_a_finished_first_phase_is_not_repeated(
+    with_measurements: BaselineExperiment,
+) -> None:
+    run = with_measurements.output
+    weights = run / "model" / "network" / "diffusion_pytorch_model.safetensors"
+    steps, before = (run / "first_unet" / "metrics.jsonl").read_text(), weights.read_bytes()
     train(with_measurements, resume=True)
-    assert weights.stat().st_mtime_ns == before
+    assert (run / "first_unet" / "metrics.jsonl").read_text() == steps
+    assert weights.read_bytes() == before
     with pytest.raises(InputError, match="add --resume"):
         train(with_measurements)
+
+
+def test_the_second_phase_waits_for_the_first(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: BaselineTask, item: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        signal.raise_signal(signal.SIGTERM)
+        return {}
+
+    config = experiment(root, tmp_path / "run", "radiounet")
+    with monkeypatch.context() as patch:
+        patch.setattr(BaselineTask, "draw", stop)
+        train_baseline(config, resume=False)
+    assert {path.name for path in config.output.iterdir()} == {"first_unet"}
+    train_baseline(config, resume=True)
+    assert (config.output / "model" / "model_index.json").is_file()
 
 
 def test_each_phase_is_scored_by_its_own_map(root: Path, tmp_path: Path) -> None:
