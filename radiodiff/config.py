@@ -77,7 +77,10 @@ def load_config(
 def save_config(config: Settings, path: str | Path) -> None:
     """Write the resolved configuration as YAML; :func:`load_config` reads it back unchanged."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")  # a kill must not leave half a file
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def _parse_yaml(text: str, where: str) -> Any:
