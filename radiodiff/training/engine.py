@@ -7,8 +7,8 @@ has one or more phases, each a module that returns a loss, and each with an opti
 from __future__ import annotations
 
 import math
+import shutil
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +21,12 @@ from accelerate.utils import gather_object
 
 from radiodiff.errors import InputError
 from radiodiff.training.checkpoints import CheckpointWriter, load_newest, newest_step
+from radiodiff.training.faults import explained
+from radiodiff.training.progress import Progress
 from radiodiff.training.records import Records
 from radiodiff.training.settings import TrainSettings
-from radiodiff.training.stream import MapDataset, SampleStream, StepSampler, make_loader
+from radiodiff.training.stream import Item, MapDataset, SampleStream, StepSampler, make_loader
+from radiodiff.training.throughput import Clock, measure_peak, peak_memory
 from radiodiff.training.trainer import Task, Trainer
 
 
@@ -41,25 +44,107 @@ def train(
         task: the stage to train.
         maps: the training maps.
         settings: length, batch, precision, logging and checkpoints.
-        directory: run directory (metrics.jsonl, tensorboard/, checkpoints/, model/).
+        directory: run directory (metrics.jsonl, tensorboard/, checkpoints/, best/, model/).
         experiment: the resolved configuration, stored in every checkpoint.
         resume: go on from the newest complete checkpoint in ``directory``.
 
     Raises:
         InputError: the directory holds a run and ``resume`` is false, the checkpoint is damaged or
-            of another architecture, the batch does not divide among the processes, or the loss is
-            not finite.
+            of another architecture, the batch does not divide among the processes, the loss is not
+            finite, or the machine is at fault (:mod:`radiodiff.training.faults`).
     """
     accelerator = Accelerator(
         mixed_precision="no" if settings.precision == "fp32" else settings.precision
     )
     _check_batch(settings, accelerator.num_processes)
-    run = Trainer(task, settings, accelerator)
+    with explained(directory, settings, accelerator.num_processes):
+        clock = Clock(settings.batch_size, measure_peak(accelerator.device, settings.precision))
+        run = Trainer(task, settings, accelerator, clock)
+        progress = _restore(run, directory, resume)
+        if progress.step >= settings.steps:
+            print(f"{directory}: already trained for {progress.step} of {settings.steps} steps")
+        if _loop(run, progress, maps, settings, directory, experiment, clock):
+            with run.averaged_weights():
+                if accelerator.is_main_process:
+                    export(task, directory / "model")
+            accelerator.wait_for_everyone()
+
+
+def _loop(
+    run: Trainer,
+    progress: Progress,
+    maps: MapDataset,
+    settings: TrainSettings,
+    directory: Path,
+    experiment: dict[str, Any],
+    clock: Clock,
+) -> bool:
+    """Make the updates that are left; return whether all are made (false: asked to stop)."""
+    task, accelerator = run.task, run.accelerator
     checkpoints = directory / "checkpoints"
-    first_step, best = _restore(run, checkpoints, directory, resume)
-    if first_step >= settings.steps:
-        print(f"{directory}: already trained for {first_step} of {settings.steps} steps")
+    first_step = progress.step
     writer = CheckpointWriter(checkpoints, settings.keep_last, settings.keep_every)
+    records = Records(directory, first_step, settings.steps, accelerator.is_main_process)
+    batches = _batches(run, maps, first_step)
+    phase_starts = {first_step, *(phase.first_step for phase in task.phases)}
+    with _stop_signals() as stop, records:
+        try:
+            for step in range(first_step, settings.steps):
+                with clock.span("data_wait"):
+                    micro_batches = [run.place(next(batches)) for _ in range(settings.accumulation)]
+                if step in phase_starts:
+                    clock.operations = run.operations(step, micro_batches)
+                loss, values, stopping = run.update(step, micro_batches, stop.requested)
+                clock.step()
+                if not math.isfinite(loss):
+                    writer.wait()
+                    names = _names(micro_batches)
+                    raise InputError(_divergence(step, loss, names, newest_step(checkpoints)))
+                if median := progress.exceeds(loss, settings.spike_factor):
+                    records.event(step, "spike", _spike(loss, median, _names(micro_batches)))
+                progress.step = step + 1
+                records.advance(loss)
+                if _due(progress.step, settings.histogram_every):
+                    records.histograms(step, run.histograms())
+                if _due(progress.step, settings.log_every) or progress.step == settings.steps:
+                    records.metrics(step, run.mean(values))
+                    speed = clock.rates() | {"memory_gib": peak_memory(accelerator.device)}
+                    records.scalars(step, {f"speed/{name}": rate for name, rate in speed.items()})
+                if _due(progress.step, settings.validate_every) or progress.step == settings.steps:
+                    with run.averaged_weights(), clock.span("validation"):
+                        _validate(run, progress, settings.validation_maps, directory, records)
+                if (
+                    stopping
+                    or _due(progress.step, settings.checkpoint_every)
+                    or progress.step == settings.steps
+                ):
+                    with clock.span("checkpoint"):
+                        state = run.state()
+                        if accelerator.is_main_process:
+                            about = progress.state() | {"experiment": experiment}
+                            writer.save(progress.step, about | state)
+                if stopping:
+                    print(f"stopped on request after step {progress.step}; add --resume to go on")
+                    return False
+        finally:
+            writer.close()
+    return True
+
+
+def export(task: Task, directory: Path) -> None:
+    """Write the trained networks to ``directory``, whole or not at all."""
+    partial, old = (directory.with_name(directory.name + end) for end in (".partial", ".old"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    task.export(partial)
+    if directory.is_dir():
+        directory.rename(old)
+    partial.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _batches(run: Trainer, maps: MapDataset, first_step: int) -> Iterator[Item]:
+    settings, accelerator = run.settings, run.accelerator
     sampler = StepSampler(
         first_step,
         settings.steps,
@@ -68,75 +153,13 @@ def train(
         accelerator.process_index,
         accelerator.num_processes,
     )
-    stream = SampleStream(maps, task.fields, task.draw, settings.seed, settings.augment)
+    stream = SampleStream(maps, run.task.fields, run.task.draw, settings.seed, settings.augment)
     on_gpu = accelerator.device.type == "cuda"
-    batches = iter(make_loader(stream, sampler, settings.num_workers, pin_memory=on_gpu))
-    records = Records(directory, first_step, settings.steps, accelerator.is_main_process)
-
-    def save(step: int) -> None:
-        if accelerator.is_main_process:
-            writer.save(step, {"step": step, "best": best, "experiment": experiment} | run.state())
-
-    clock = _Clock()
-    with _stop_signals() as stop, records:
-        try:
-            for step in range(first_step, settings.steps):
-                with clock.waiting():
-                    micro_batches = [run.place(next(batches)) for _ in range(settings.accumulation)]
-                loss, values, stopping = run.update(step, micro_batches, stop.requested)
-                if not math.isfinite(loss):
-                    names = gather_object([n for batch in micro_batches for n in batch["name"]])
-                    writer.wait()
-                    raise InputError(_divergence(step, loss, names, newest_step(checkpoints)))
-                done = step + 1
-                records.advance(loss)
-                if done % settings.log_every == 0 or done == settings.steps:
-                    records.metrics(step, run.mean(values))
-                    records.scalars(step, clock.rates(settings.batch_size))
-                if done % settings.validate_every == 0 or done == settings.steps:
-                    with run.averaged_weights():
-                        scores = _validate(task, settings.validation_maps, accelerator)
-                        if accelerator.is_main_process:
-                            records.images(step, task.preview())
-                    best = min(best, scores["validation/score"])
-                    records.metrics(step, scores | {"validation/best": best})
-                if done % settings.checkpoint_every == 0 or done == settings.steps or stopping:
-                    save(done)
-                if stopping:
-                    print(f"stopped on request after step {done}; add --resume to go on")
-                    return
-        finally:
-            writer.close()
-    if accelerator.is_main_process:
-        with run.averaged_weights():
-            task.export(directory / "model")
-    accelerator.wait_for_everyone()
+    return iter(make_loader(stream, sampler, settings.num_workers, pin_memory=on_gpu))
 
 
-class _Clock:
-    """Share of time spent waiting for data, and steps in each second."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._waited = 0.0
-        self._steps = 0
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._waited += time.perf_counter() - start
-        self._steps += 1
-
-    def rates(self, batch_size: int) -> dict[str, float]:
-        """Return the rates since the last call."""
-        elapsed = max(time.perf_counter() - self._start, 1e-9)
-        rates = {
-            "speed/samples_per_second": self._steps * batch_size / elapsed,
-            "speed/data_wait_share": self._waited / elapsed,
-        }
-        self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
-        return rates
+def _due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
 
 
 @dataclass
@@ -169,11 +192,12 @@ def _check_batch(settings: TrainSettings, num_processes: int) -> None:
         )
 
 
-def _restore(run: Trainer, checkpoints: Path, directory: Path, resume: bool) -> tuple[int, float]:
-    """Return the first step to do and the best validation score so far."""
+def _restore(run: Trainer, directory: Path, resume: bool) -> Progress:
+    """Load the newest checkpoint into ``run``; return where the run stands."""
+    checkpoints = directory / "checkpoints"
     state = load_newest(checkpoints) if checkpoints.is_dir() else None
     if state is None:
-        return 0, float("inf")
+        return Progress()
     if not resume:
         raise InputError(
             f"{directory}: holds a run up to step {state['step']}; add --resume to go on with it "
@@ -187,18 +211,41 @@ def _restore(run: Trainer, checkpoints: Path, directory: Path, resume: bool) -> 
             f"{checkpoints}: the checkpoint belongs to another architecture than the configuration "
             f"describes ({reason})"
         ) from error
-    return int(state["step"]), float(state["best"])
+    return Progress(state["step"], state["best"], state["losses"])
 
 
-def _validate(task: Task, count: int, accelerator: Accelerator) -> dict[str, float]:
-    """Score the validation maps, each on one process, and average."""
+def _validate(
+    run: Trainer, progress: Progress, count: int, directory: Path, records: Records
+) -> None:
+    """Score the validation maps, each on one process; keep the best weights as ``best/``."""
+    task, accelerator = run.task, run.accelerator
     mine = range(accelerator.process_index, count, accelerator.num_processes)
     gathered: list[dict[str, list[float]]] = gather_object([task.validate(mine)])
     means = {}
     for name in gathered[0]:
         scores = [score for part in gathered for score in part[name]]
         means[f"validation/{name}"] = sum(scores) / len(scores)
-    return means
+    step = progress.step - 1
+    better = means["validation/score"] < progress.best
+    progress.best = min(progress.best, means["validation/score"])
+    records.metrics(step, means | {"validation/best": progress.best})
+    if accelerator.is_main_process:
+        records.images(step, task.preview())
+        if better:
+            export(task, directory / "best")
+
+
+def _names(micro_batches: list[Item]) -> list[str]:
+    """Return the names of the maps of an update on all processes."""
+    names: list[str] = gather_object([n for batch in micro_batches for n in batch["name"]])
+    return names
+
+
+def _spike(loss: float, median: float, names: list[str]) -> str:
+    return (
+        f"loss {loss:.4g} is {loss / median:.1f} times the median of the last ones, for maps "
+        f"{', '.join(names[:8])}"
+    )
 
 
 def _divergence(step: int, loss: float, names: list[str], last_good: int | None) -> str:

@@ -22,16 +22,21 @@ MAY_DIFFER_ON_RESUME = tuple(
     f"train.{key}"
     for key in (
         "steps",
+        "accumulation",
+        "checkpoint_activations",
+        "compile",
         "num_workers",
         "log_every",
+        "spike_factor",
+        "histogram_every",
         "validate_every",
         "checkpoint_every",
         "keep_last",
         "keep_every",
     )
 )
-"""Keys that may be changed when a run goes on: none changes what a step computes but the length,
-which moves the end of the learning-rate schedule."""
+"""Keys that may be changed when a run goes on: none changes what a step computes, but for rounding
+and for the length, which moves the end of the learning-rate schedule."""
 
 
 class Experiment(Settings):
@@ -129,4 +134,6 @@ def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
 def run_experiment(config: Experiment, task: Task, maps: RadioMapSeer, resume: bool) -> None:
     """Open the run directory and train; see :func:`radiodiff.training.engine.train`."""
     directory = open_run_directory(config.output, config, MAY_DIFFER_ON_RESUME)
+    if config.train.num_workers and config.data.cache:
+        maps.preload()  # before the workers start, so that they share one copy
     train(task, maps, config.train, directory, config.model_dump(mode="json"), resume)

@@ -61,6 +61,13 @@ class Records:
             self._metrics.flush()
             self.scalars(step, values)
 
+    def event(self, step: int, name: str, message: str) -> None:
+        """Append something that happened to metrics.jsonl and say it."""
+        if self._enabled:
+            self._metrics.write(json.dumps({"step": step, name: message}) + "\n")
+            self._metrics.flush()
+            tqdm.write(f"step {step}: {message}")
+
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write scalars to TensorBoard alone."""
         if self._enabled:
@@ -72,6 +79,12 @@ class Records:
         if self._enabled:
             for name, image in images.items():
                 self._board.add_image(name, image, step)
+
+    def histograms(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Write histograms of tensors to TensorBoard."""
+        if self._enabled:
+            for name, tensor in tensors.items():
+                self._board.add_histogram(name, tensor, step)
 
 
 def _keep_lines_before(path: Path, first_step: int) -> None:

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 
 class OptimizerSettings(Settings):
     """AdamW and its learning rate over the run."""
@@ -55,9 +57,14 @@ class TrainSettings(Settings):
     """Samples in one update over all processes and micro-batches."""
     accumulation: int = Field(1, ge=1)
     """Micro-batches in one update."""
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Precision
     channels_last: bool = False
     """Keep images in channels-last memory, which convolutions in bfloat16 prefer."""
+    compile: bool = False
+    """Compile the networks with torch.compile; the first steps then take minutes."""
+    checkpoint_activations: bool = False
+    """Compute the activations of residual and attention blocks again in the backward pass instead
+    of keeping them: a third more work for a fraction of the memory."""
     augment: bool = True
     """Random flips and quarter turns of map and prompt together."""
     seed: int = Field(ge=0)
@@ -65,6 +72,10 @@ class TrainSettings(Settings):
     """Data loading processes for each training process."""
     ema: EmaSettings | None
     log_every: int = Field(ge=1)
+    spike_factor: float = Field(3.0, gt=1)
+    """A loss of more than so many times the median of the last 100 is logged with its maps."""
+    histogram_every: int | None = Field(None, ge=1)
+    """Histograms of weights and gradients to TensorBoard once in so many steps; null for none."""
     validate_every: int = Field(ge=1)
     validation_maps: int = Field(ge=1)
     """How many maps of the validation split are scored."""

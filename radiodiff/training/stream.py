@@ -7,6 +7,7 @@ data position *is* the step number, and there is no sampler or generator state t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -126,9 +127,15 @@ def make_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
         prefetch_factor=4 if num_workers else None,
+        worker_init_fn=_leave_process_group,
         # A worker must not draw its base seed from the global generator: that would move it.
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def _leave_process_group(worker: int) -> None:
+    """Keep Ctrl-C and signals to the whole group, which ask training to stop, from a worker."""
+    os.setpgrp()
 
 
 def mix_seed(*numbers: int) -> int:

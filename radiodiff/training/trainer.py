@@ -13,9 +13,11 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from radiodiff.training.blocks import compile_blocks, recompute_activations
 from radiodiff.training.schedules import learning_rate_at
 from radiodiff.training.settings import OptimizerSettings, TrainSettings
 from radiodiff.training.stream import Item, mix_seed
+from radiodiff.training.throughput import Clock, count_operations
 
 
 @dataclass
@@ -65,10 +67,13 @@ class Task(Protocol):
 class Trainer:
     """The prepared modules and optimisers of a task, and one update of them."""
 
-    def __init__(self, task: Task, settings: TrainSettings, accelerator: Accelerator) -> None:
-        self._task = task
-        self._settings = settings
-        self._accelerator = accelerator
+    def __init__(
+        self, task: Task, settings: TrainSettings, accelerator: Accelerator, clock: Clock
+    ) -> None:
+        self.task = task
+        self.settings = settings
+        self.accelerator = accelerator
+        self._clock = clock
         for module in task.frozen:
             module.to(accelerator.device)
         self._modules: list[nn.Module] = []
@@ -76,6 +81,13 @@ class Trainer:
         for phase in task.phases:
             if settings.channels_last:
                 phase.objective.to(memory_format=torch.channels_last)
+            if settings.checkpoint_activations:
+                recompute_activations(phase.objective)
+            if settings.compile:
+                compile_blocks(phase.objective)
+            if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+                # Statistics of the whole batch, as on one process; there is no such layer for CPUs.
+                nn.SyncBatchNorm.convert_sync_batchnorm(phase.objective)
             optimizer = torch.optim.AdamW(
                 [p for p in phase.objective.parameters() if p.requires_grad],
                 lr=phase.optimizer.learning_rate,
@@ -92,12 +104,12 @@ class Trainer:
 
     def place(self, batch: Item) -> Item:
         """Move a batch to the device, images in the memory format of the run."""
-        device = self._accelerator.device
+        device = self.accelerator.device
         placed: Item = {}
         for name, value in batch.items():
             if not isinstance(value, Tensor):
                 placed[name] = value
-            elif value.ndim == 4 and self._settings.channels_last:
+            elif value.ndim == 4 and self.settings.channels_last:
                 placed[name] = value.to(
                     device, memory_format=torch.channels_last, non_blocking=True
                 )
@@ -110,29 +122,30 @@ class Trainer:
     ) -> tuple[float, dict[str, Tensor], bool]:
         """Do one update of every phase; return the loss, the values to log and whether to stop."""
         values: dict[str, Tensor] = {}
-        loss = torch.zeros((), device=self._accelerator.device)
+        loss = torch.zeros((), device=self.accelerator.device)
         with self._step_randomness(step):
-            for index, phase in enumerate(self._task.phases):
+            for index, phase in enumerate(self.task.phases):
                 if step >= phase.first_step:
                     phase_loss, logs = self._update_phase(index, step, micro_batches)
                     loss = loss + phase_loss
                     values |= {f"{phase.name}/{name}": value for name, value in logs.items()}
-        ema = self._settings.ema
+        ema = self.settings.ema
         if self._ema is not None and ema is not None:
             done = step + 1
             if done > ema.first_step and done % ema.every == 0:
-                self._ema.step(self._task.averaged.parameters())
+                with self._clock.span("optimizer"):
+                    self._ema.step(self.task.averaged.parameters())
         # One collective for both, so that every process agrees on the loss and on stopping.
-        agreed = self._accelerator.reduce(torch.stack([loss, loss.new_tensor(float(stop))]), "mean")
+        agreed = self.accelerator.reduce(torch.stack([loss, loss.new_tensor(float(stop))]), "mean")
         mean_loss, stopping = agreed.tolist()
         return mean_loss, values, stopping > 0
 
     def _update_phase(
         self, index: int, step: int, micro_batches: list[Item]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        phase, module = self._task.phases[index], self._modules[index]
+        phase, module = self.task.phases[index], self._modules[index]
         optimizer = self._optimizers[index]
-        rate = learning_rate_at(step, self._settings.steps, phase.optimizer)
+        rate = learning_rate_at(step, self.settings.steps, phase.optimizer)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
@@ -140,16 +153,17 @@ class Trainer:
         total: dict[str, Tensor] = {}
         for number, batch in enumerate(micro_batches):
             last = number == len(micro_batches) - 1
-            with self._accelerator.no_sync(module) if not last else nullcontext():
+            with self.accelerator.no_sync(module) if not last else nullcontext():
                 loss, logs = module(batch, step)
-                self._accelerator.backward(loss * share)
+                self.accelerator.backward(loss * share)
             for name, value in (logs | {"loss": loss}).items():
                 total[name] = total.get(name, 0.0) + value.detach().float() * share
         clip = phase.optimizer.gradient_clip
-        norm = self._accelerator.clip_grad_norm_(
-            module.parameters(), clip if clip is not None else float("inf")
-        )
-        optimizer.step()
+        with self._clock.span("optimizer"):
+            norm = self.accelerator.clip_grad_norm_(
+                module.parameters(), clip if clip is not None else float("inf")
+            )
+            optimizer.step()
         device = total["loss"].device
         total["gradient_norm"] = norm.detach()
         total["learning_rate"] = torch.tensor(rate, device=device, dtype=torch.float64)
@@ -158,22 +172,39 @@ class Trainer:
     @contextmanager
     def _step_randomness(self, step: int) -> Iterator[None]:
         """Tie what networks draw by themselves (dropout) to (seed, step, process)."""
-        device = self._accelerator.device
+        device = self.accelerator.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            process = self._accelerator.process_index
-            torch.manual_seed(mix_seed(self._settings.seed, step, process))
+            process = self.accelerator.process_index
+            torch.manual_seed(mix_seed(self.settings.seed, step, process))
             yield
 
     def mean(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Average logged values over the processes."""
         names = sorted(values)
         stacked = torch.stack([values[name].double() for name in names])
-        return dict(zip(names, self._accelerator.reduce(stacked, "mean").tolist(), strict=True))
+        return dict(zip(names, self.accelerator.reduce(stacked, "mean").tolist(), strict=True))
+
+    def operations(self, step: int, micro_batches: list[Item]) -> int:
+        """Return the floating-point operations of an update on this process."""
+        return len(micro_batches) * sum(
+            count_operations(phase.objective, micro_batches[0], step)
+            for phase in self.task.phases
+            if step >= phase.first_step
+        )
+
+    def histograms(self) -> dict[str, Tensor]:
+        """Return the weights and the last update's gradients of the averaged network."""
+        tensors = {}
+        for name, parameter in self.task.averaged.named_parameters():
+            tensors[f"weights/{name}"] = parameter.detach()
+            if parameter.grad is not None:
+                tensors[f"gradients/{name}"] = parameter.grad
+        return tensors
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Hold the moving average in the network inside the block, in evaluation mode."""
-        network = self._task.averaged
+        network = self.task.averaged
         ema = self._ema if self._ema is not None and self._ema.optimization_step > 0 else None
         was_training = network.training
         network.eval()
@@ -189,15 +220,15 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return everything a resumed run needs besides its step."""
-        scaler = self._accelerator.scaler
+        scaler = self.accelerator.scaler
         return {
             "modules": {
-                phase.name: self._accelerator.unwrap_model(module).state_dict()
-                for phase, module in zip(self._task.phases, self._modules, strict=True)
+                phase.name: self.accelerator.unwrap_model(module).state_dict()
+                for phase, module in zip(self.task.phases, self._modules, strict=True)
             },
             "optimizers": {
                 phase.name: optimizer.state_dict()
-                for phase, optimizer in zip(self._task.phases, self._optimizers, strict=True)
+                for phase, optimizer in zip(self.task.phases, self._optimizers, strict=True)
             },
             "ema": self._ema.state_dict() if self._ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
@@ -206,12 +237,12 @@ class Trainer:
     def load(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         for phase, module, optimizer in zip(
-            self._task.phases, self._modules, self._optimizers, strict=True
+            self.task.phases, self._modules, self._optimizers, strict=True
         ):
-            self._accelerator.unwrap_model(module).load_state_dict(state["modules"][phase.name])
+            self.accelerator.unwrap_model(module).load_state_dict(state["modules"][phase.name])
             optimizer.load_state_dict(state["optimizers"][phase.name])
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
-            self._ema.to(self._accelerator.device)
-        if self._accelerator.scaler is not None:
-            self._accelerator.scaler.load_state_dict(state["scaler"])
+            self._ema.to(self.accelerator.device)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])

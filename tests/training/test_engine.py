@@ -1,31 +1,22 @@
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from radiodiff.errors import InputError
 from radiodiff.training.checkpoints import load_newest, steps_in
+from radiodiff.training.engine import export
 
 TOY = Path(__file__).with_name("toy_stage.py")
-
-
-def load_toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("toy_stage", TOY)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = load_toy()
 
 
 def same(a: object, b: object) -> bool:
@@ -43,7 +34,7 @@ def losses(directory: Path) -> list[float]:
     return [v["first/loss"] for v in map(json.loads, lines) if "first/loss" in v]
 
 
-def test_training_lowers_the_loss_and_exports_the_average(tmp_path: Path) -> None:
+def test_training_lowers_the_loss_and_exports_the_average(toy: ModuleType, tmp_path: Path) -> None:
     stage = toy.ToyStage()
     toy.run(tmp_path, 150, stage=stage)
     curve = losses(tmp_path)
@@ -57,16 +48,11 @@ def test_training_lowers_the_loss_and_exports_the_average(tmp_path: Path) -> Non
         assert torch.equal(shadow, value)
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(toy: ModuleType, tmp_path: Path) -> None:
     toy.run(tmp_path / "whole", 12)
     stopped = tmp_path / "stopped"
 
-    class Interrupted(toy.ToyStage):
-        def preview(self) -> dict[str, torch.Tensor]:
-            os.kill(os.getpid(), signal.SIGTERM)
-            return super().preview()
-
-    toy.run(stopped, 12, stage=Interrupted(dropout=0.3))
+    toy.run(stopped, 12, stage=interrupted(toy, signal.SIGTERM))
     assert not (stopped / "model").exists()
     assert steps_in(stopped / "checkpoints") == [5, 6]
     toy.run(stopped, 12, resume=True)
@@ -76,13 +62,26 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     assert metrics[0] == metrics[1]
 
 
-def test_accumulated_micro_batches_equal_one_batch(tmp_path: Path) -> None:
+def test_accumulated_micro_batches_equal_one_batch(toy: ModuleType, tmp_path: Path) -> None:
     toy.run(tmp_path / "one", 8, stage=toy.ToyStage())
     toy.run(tmp_path / "two", 8, stage=toy.ToyStage(), accumulation=2)
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-5)
 
 
-def test_two_processes_equal_one_and_take_over_its_run(tmp_path: Path) -> None:
+def interrupted(toy: ModuleType, number: int, dropout: float = 0.3) -> Any:
+    """Return a toy stage that sends itself a signal when it is first validated."""
+    stage = toy.ToyStage(dropout=dropout)
+    preview = stage.preview
+
+    def interrupt() -> dict[str, torch.Tensor]:
+        os.kill(os.getpid(), number)
+        return preview()
+
+    stage.preview = interrupt
+    return stage
+
+
+def test_two_processes_equal_one_and_take_over_its_run(toy: ModuleType, tmp_path: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     one, two, handed = (tmp_path / name for name in ("one", "two", "handed"))
@@ -91,20 +90,14 @@ def test_two_processes_equal_one_and_take_over_its_run(tmp_path: Path) -> None:
     toy.run(one, 20, stage=toy.ToyStage())
     for directory, resume in ((two, "new"), (handed, "resume")):
         if resume == "resume":
-            toy.run(handed, 20, stage=StopsAtStepFive())
+            toy.run(handed, 20, stage=interrupted(toy, signal.SIGINT, dropout=0.0))
         command = [*launch, str(TOY), str(directory), "20", resume]
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
     assert losses(handed) == pytest.approx(losses(one), rel=1e-5)
 
 
-class StopsAtStepFive(toy.ToyStage):
-    def preview(self) -> dict[str, torch.Tensor]:
-        os.kill(os.getpid(), signal.SIGINT)
-        return super().preview()
-
-
-def test_an_existing_run_is_not_written_over(tmp_path: Path) -> None:
+def test_an_existing_run_is_not_written_over(toy: ModuleType, tmp_path: Path) -> None:
     toy.run(tmp_path, 5)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(InputError, match="holds a run up to step 5; add --resume"):
@@ -112,19 +105,94 @@ def test_an_existing_run_is_not_written_over(tmp_path: Path) -> None:
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-def test_another_architecture_is_named(tmp_path: Path) -> None:
+def test_another_architecture_is_named(toy: ModuleType, tmp_path: Path) -> None:
     toy.run(tmp_path, 5)
     with pytest.raises(InputError, match="another architecture"):
         toy.run(tmp_path, 9, resume=True, stage=toy.ToyStage(width=4))
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_maps(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_maps(
+    toy: ModuleType, tmp_path: Path
+) -> None:
     maps = toy.Maps()
     maps.poisoned = "7_0"
     with pytest.raises(InputError, match=r"step \d: the loss is nan for maps .*7_0.*last good"):
         toy.run(tmp_path, 30, maps=maps)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+def test_a_batch_that_cannot_be_shared_is_refused(toy: ModuleType) -> None:
     with pytest.raises(ValueError, match="multiple of accumulation"):
         toy.settings(5, batch_size=4, accumulation=3)
+
+
+def test_the_best_weights_are_kept_and_the_newest_are_exported(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    stage = toy.ToyStage()
+    scores = iter([0.5, 0.2, 0.4])
+    at_validation = []
+
+    def validate(indices: Sequence[int]) -> dict[str, list[float]]:
+        at_validation.append({k: v.clone() for k, v in stage.averaged.state_dict().items()})
+        score = next(scores)
+        return {"score": [score for _ in indices]}
+
+    stage.validate = validate
+    toy.run(tmp_path, 15, stage=stage)
+    best = torch.load(tmp_path / "best" / "weights.pt", weights_only=True)
+    newest = torch.load(tmp_path / "model" / "weights.pt", weights_only=True)
+    assert same(best, at_validation[1])
+    assert same(newest, at_validation[2])
+    assert not same(best, newest)
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])[
+        "validation/best"
+    ] == pytest.approx(0.2)
+
+
+def test_a_killed_export_leaves_the_old_one_or_none(toy: ModuleType, tmp_path: Path) -> None:
+    stage = toy.ToyStage()
+    export(stage, tmp_path / "model")
+
+    def fails(directory: Path) -> None:
+        directory.mkdir()
+        raise OSError(28, "No space left on device")
+
+    before = (tmp_path / "model" / "weights.pt").read_bytes()
+    stage.export = fails
+    with pytest.raises(OSError, match="No space"):
+        export(stage, tmp_path / "model")
+    assert (tmp_path / "model" / "weights.pt").read_bytes() == before
+
+
+def test_a_spike_is_recorded_with_its_maps(toy: ModuleType, tmp_path: Path) -> None:
+    stage = toy.ToyStage()
+    forward = stage.phases[0].objective.forward
+
+    def spiking(batch: dict[str, Any], step: int) -> Any:
+        loss, logs = forward(batch, step)
+        return (loss * 1000 if step == 13 else loss), logs
+
+    stage.phases[0].objective.forward = spiking
+    toy.run(tmp_path, 15, stage=stage)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    (spike,) = [line for line in lines if "spike" in line]
+    assert spike["step"] == 13
+    assert "times the median" in spike["spike"]
+    assert spike["spike"].count("_0") == 4
+
+
+def test_tensorboard_holds_speed_memory_and_histograms(toy: ModuleType, tmp_path: Path) -> None:
+    toy.run(tmp_path, 4, histogram_every=2)
+    events = EventAccumulator(str(tmp_path / "tensorboard"), {"histograms": 0})
+    events.Reload()
+    assert {
+        "speed/samples_per_second",
+        "speed/data_wait_share",
+        "speed/optimizer_share",
+        "speed/peak_share",
+        "speed/memory_gib",
+        "first/loss",
+        "validation/score",
+    } <= set(events.Tags()["scalars"])
+    assert {"weights/0.weight", "gradients/0.weight"} <= set(events.Tags()["histograms"])
+    assert [event.step for event in events.Histograms("weights/0.weight")] == [1, 3]
