@@ -6,6 +6,7 @@ there from an earlier, interrupted run is not made again.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,8 @@ def _train(
         training, validation = open_datasets(config)
         torch.manual_seed(config.train.seed)
         run_experiment(config, task(config, validation), training, resume=True)
+        if not (output / "model").is_dir():
+            sys.exit(0)  # stopped on request; the same command goes on
     return config
 
 

@@ -53,7 +53,7 @@ def test_alignment_of_crossed_grids_vanishes():
 def simulated():
     return [
         layout_statistics(procedural_city(np.random.default_rng([11, index])).building_mask)
-        for index in range(32)
+        for index in range(48)
     ]
 
 
