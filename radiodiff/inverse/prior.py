@@ -8,6 +8,7 @@ network for a CPU.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -67,14 +68,14 @@ class PatchUNet(ModelMixin, ConfigMixin):
         )
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Predict the noise.
+        """Predict the noise, or the velocity where the schedule says so.
 
         Args:
             x_t: (B, 1, H, W) diffused maps.
             t: (B,) timesteps, fractional ones allowed.
 
         Returns:
-            (B, 1, H, W) predicted noise.
+            (B, 1, H, W) prediction.
         """
         patches = F.pixel_unshuffle(x_t, self.config.patch_size)
         return F.pixel_shuffle(self.unet(patches, t).sample, self.config.patch_size)
@@ -110,14 +111,26 @@ def build_prior(
     )
 
 
-def build_noise_schedule(num_train_timesteps: int = 1000) -> DDPMScheduler:
-    """Build the paper's schedule: linear betas from 1e-4 to 0.02, predicting the noise."""
+Prediction = Literal["epsilon", "v_prediction"]
+
+
+def build_noise_schedule(
+    num_train_timesteps: int = 1000, prediction_type: Prediction = "epsilon"
+) -> DDPMScheduler:
+    """Build the paper's schedule: linear betas from 1e-4 to 0.02.
+
+    Args:
+        num_train_timesteps: number of levels.
+        prediction_type: what the network gives, the noise (as in the paper) or the velocity
+            sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans and Ho, 2022), from which the clean map
+            is found at any level without dividing by a small number.
+    """
     return DDPMScheduler(
         num_train_timesteps=num_train_timesteps,
         beta_start=1e-4,
         beta_end=0.02,
         beta_schedule="linear",
-        prediction_type="epsilon",
+        prediction_type=prediction_type,
     )
 
 

@@ -12,6 +12,7 @@ from radiodiff.config import Settings
 from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
 from radiodiff.diffusion.decoupled import DecoupledSettings
 from radiodiff.errors import InputError
+from radiodiff.inverse.prior import Prediction
 from radiodiff.models.condition import PromptEncoder
 from radiodiff.models.vae import VAELossSettings, VAESettings
 from radiodiff.training.engine import train
@@ -101,6 +102,9 @@ class PriorExperiment(Experiment):
 
     model: PriorSettings
     num_train_timesteps: int = Field(1000, ge=2)
+    prediction_type: Prediction = "epsilon"
+    """What the network predicts: ``epsilon`` (the paper's prior) or ``v_prediction``, which weighs
+    all noise levels evenly and suits bfloat16."""
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:

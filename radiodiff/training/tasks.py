@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler
 from torch import Tensor, nn
 
 from radiodiff.data.radiomapseer import RadioMapSeer
@@ -19,7 +20,7 @@ from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.diffusion.process import attenuation_coefficients, diffuse
 from radiodiff.errors import InputError
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-from radiodiff.inverse.prior import build_noise_schedule, build_prior
+from radiodiff.inverse.prior import build_noise_schedule, build_prior, make_denoiser
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import VAELoss, build_vae
 from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
@@ -220,21 +221,24 @@ class LDMTask:
 
 
 class PriorObjective(nn.Module):
-    """Objective of the prior: predict the noise of a diffused map (Ho et al., 2020, eq. (14))."""
+    """Objective of the prior: predict the noise of a diffused map (Ho et al., 2020, eq. (14)).
 
-    alphas_cumprod: Tensor
+    Or its velocity, where the schedule's ``prediction_type`` says so.
+    """
 
-    def __init__(self, network: nn.Module, alphas_cumprod: Tensor) -> None:
+    def __init__(self, network: nn.Module, scheduler: DDPMScheduler) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
+        self._scheduler = scheduler
 
     def forward(self, batch: Item, step: int) -> tuple[Tensor, Logs]:
         """Return the loss of a batch with ``gain``, ``timestep`` and ``noise``."""
-        abar = self.alphas_cumprod[batch["timestep"]].view(-1, 1, 1, 1)
-        x_t = abar.sqrt() * batch["gain"] + (1.0 - abar).sqrt() * batch["noise"]
-        error = self.network(x_t, batch["timestep"]).float() - batch["noise"]
-        return error.square().mean(), {}
+        gain, noise, timestep = batch["gain"], batch["noise"], batch["timestep"]
+        x_t = self._scheduler.add_noise(gain, noise, timestep)
+        target = noise
+        if self._scheduler.config.prediction_type == "v_prediction":
+            target = self._scheduler.get_velocity(gain, noise, timestep)
+        return F.mse_loss(self.network(x_t, timestep).float(), target), {}
 
 
 class PriorTask:
@@ -244,10 +248,10 @@ class PriorTask:
 
     def __init__(self, config: PriorExperiment, validation: RadioMapSeer) -> None:
         self._validation = validation
-        self._scheduler = build_noise_schedule(config.num_train_timesteps)
+        self._scheduler = build_noise_schedule(config.num_train_timesteps, config.prediction_type)
         self.averaged = build_prior(sample_size=validation.shape[0], **config.model.model_dump())
         self.frozen: list[nn.Module] = []
-        objective = PriorObjective(self.averaged, self._scheduler.alphas_cumprod)
+        objective = PriorObjective(self.averaged, self._scheduler)
         self.phases = [Phase("prior", objective, config.optimizer)]
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
@@ -290,7 +294,7 @@ class PriorTask:
         ).to(gain.device)
         abar = self._scheduler.alphas_cumprod[timestep].view(-1, 1, 1, 1).to(gain.device)
         x_t = abar.sqrt() * gain + (1.0 - abar).sqrt() * noise
-        eps = self.averaged(x_t, timestep.to(gain.device))
+        eps = make_denoiser(self.averaged, self._scheduler)(x_t, abar.flatten())
         return x_t, (x_t - (1.0 - abar).sqrt() * eps) / abar.sqrt()
 
 

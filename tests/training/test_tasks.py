@@ -13,6 +13,7 @@ from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.diffusion.process import diffuse
 from radiodiff.errors import InputError
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.prior import Prediction, build_noise_schedule
 from radiodiff.models.vae import VAELoss, VAELossSettings, build_vae
 from radiodiff.training import tasks
 from radiodiff.training.checkpoints import load_newest
@@ -156,21 +157,28 @@ def test_the_diffusion_loss_vanishes_for_a_perfect_prediction(attenuation: str) 
     assert objective(batch, 0)[0].item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_the_prior_loss_is_the_error_of_the_noise() -> None:
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_the_prior_loss_is_the_error_of_the_prediction(prediction: Prediction) -> None:
     class Zero(nn.Module):
         def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
             self.seen = x_t
             return torch.zeros_like(x_t)
 
-    abar = torch.tensor([0.99, 0.36])
+    schedule = build_noise_schedule(2, prediction)
+    schedule.alphas_cumprod = torch.tensor([0.99, 0.36])
     network = Zero()
     batch = {
         "gain": torch.rand(2, 1, 8, 8),
         "noise": torch.randn(2, 1, 8, 8),
         "timestep": torch.tensor([1, 0]),
     }
-    loss, _ = tasks.PriorObjective(network, abar)(batch, 0)
-    assert loss.item() == pytest.approx(batch["noise"].square().mean().item())
+    loss, _ = tasks.PriorObjective(network, schedule)(batch, 0)
+    signal = torch.tensor([0.36, 0.99]).sqrt().view(-1, 1, 1, 1)
+    sigma = (1 - signal.square()).sqrt()
+    target = batch["noise"]
+    if prediction == "v_prediction":
+        target = signal * batch["noise"] - sigma * batch["gain"]
+    assert loss.item() == pytest.approx(target.square().mean().item())
     assert torch.allclose(network.seen[0], 0.6 * batch["gain"][0] + 0.8 * batch["noise"][0])
 
 
