@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -105,6 +106,10 @@ class PriorExperiment(Experiment):
     prediction_type: Prediction = "epsilon"
     """What the network predicts: ``epsilon`` (the paper's prior) or ``v_prediction``, which weighs
     all noise levels evenly and suits bfloat16."""
+    noise_levels: Literal["uniform", "log_normal"] = "uniform"
+    """Levels trained at: every timestep alike, as in DDPM, or ln(sigma) normal with mean -1.2 and
+    standard deviation 1.2 (Karras et al., 2022, table 1), for priors that will see dense samples:
+    with the paper's schedule 70 % of the timesteps hold more noise than signal."""
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:

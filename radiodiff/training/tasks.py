@@ -36,6 +36,9 @@ from radiodiff.training.trainer import Phase
 
 Logs = dict[str, Tensor]
 
+LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
+"""Distribution of ln(sigma) of ``noise_levels: log_normal`` (Karras et al., 2022, table 1)."""
+
 
 class Autoencoder(nn.Module):
     """Objective of encoder and decoder: reconstruct a map through a sampled latent."""
@@ -248,6 +251,7 @@ class PriorTask:
 
     def __init__(self, config: PriorExperiment, validation: RadioMapSeer) -> None:
         self._validation = validation
+        self._log_normal = config.noise_levels == "log_normal"
         self._scheduler = build_noise_schedule(config.num_train_timesteps, config.prediction_type)
         self.averaged = build_prior(sample_size=validation.shape[0], **config.model.model_dump())
         self.frozen: list[nn.Module] = []
@@ -256,9 +260,15 @@ class PriorTask:
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
         """Draw timestep and noise."""
-        steps = self._scheduler.config.num_train_timesteps
+        if self._log_normal:
+            log_sigma = LOG_SIGMA_MEAN + LOG_SIGMA_STD * torch.randn((), generator=generator)
+            trained = -0.5 * self._scheduler.alphas_cumprod.logit()
+            timestep = (trained - log_sigma).abs().argmin()
+        else:
+            steps = self._scheduler.config.num_train_timesteps
+            timestep = torch.randint(steps, (), generator=generator)
         return {
-            "timestep": torch.randint(steps, (), generator=generator),
+            "timestep": timestep,
             "noise": torch.randn(item["gain"].shape, generator=generator),
         }
 

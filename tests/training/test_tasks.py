@@ -252,6 +252,21 @@ def test_the_prior_is_exported_as_a_pipeline(common: dict[str, Any], tmp_path: P
         assert torch.equal(shadow, parameter)
 
 
+def test_log_normal_noise_levels_have_their_median_and_spread(common: dict[str, Any]) -> None:
+    model = {"patch_size": 2, "block_out_channels": [32], "layers_per_block": 1, "attention": False}
+    config = PriorExperiment.model_validate(
+        common | {"output": "unused", "model": model, "noise_levels": "log_normal"}
+    )
+    task = tasks.PriorTask(config, open_datasets(config)[1])
+    generator = torch.Generator().manual_seed(0)
+    item = {"gain": torch.zeros(1, 2, 2)}
+    drawn = torch.stack([task.draw(item, generator)["timestep"] for _ in range(4000)])
+    log_sigma = -0.5 * build_noise_schedule().alphas_cumprod.logit()[drawn]
+    quartiles = log_sigma.quantile(torch.tensor([0.25, 0.5, 0.75]))
+    expected = torch.tensor([-1.2 - 0.674 * 1.2, -1.2, -1.2 + 0.674 * 1.2])
+    torch.testing.assert_close(quartiles, expected, atol=0.08, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
