@@ -122,7 +122,14 @@ def fit_variogram(points: np.ndarray, values: np.ndarray) -> Variogram:
     return Variogram(*(float(parameter) for parameter in fitted))
 
 
-def kriging(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def kriging(
+    values: np.ndarray,
+    mask: np.ndarray,
+    *,
+    variogram: Variogram | None = None,
+    neighbours: int = NEIGHBOURS,
+    chunk: int = KRIGING_CHUNK,
+) -> np.ndarray:
     """Ordinary kriging with an exponential variogram and a moving neighbourhood.
 
     The nugget is taken as the error of the measurements, which is filtered out: the result does not
@@ -132,6 +139,10 @@ def kriging(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Args:
         values: (H, W).
         mask: (H, W) bool, true where observed.
+        variogram: of the values; None fits one to them.
+        neighbours: nearest samples that a pixel is estimated from; as many as there are samples
+            give the exact solution.
+        chunk: pixels solved for at once; the result does not depend on it.
 
     Returns:
         (H, W) float64.
@@ -139,13 +150,13 @@ def kriging(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     points, observed = _points(mask).astype(np.float64), values[mask]
     if len(points) == 1:
         return np.full(mask.shape, observed[0], dtype=np.float64)
-    variogram = fit_variogram(points, observed)
-    k = min(NEIGHBOURS, len(points))
+    variogram = fit_variogram(points, observed) if variogram is None else variogram
+    k = min(neighbours, len(points))
     grid = np.indices(mask.shape).reshape(2, -1).T.astype(np.float64)
     distance, neighbour = cKDTree(points).query(grid, k=k)
     result = np.empty(len(grid))
-    for first in range(0, len(grid), KRIGING_CHUNK):
-        part = slice(first, first + KRIGING_CHUNK)
+    for first in range(0, len(grid), chunk):
+        part = slice(first, first + chunk)
         near = points[neighbour[part]]
         between = np.linalg.norm(near[:, :, None] - near[:, None], axis=-1)
         # Covariances bordered by ones: the weights sum to 1, whatever the unknown mean.

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from pykrige.ok import OrdinaryKriging
 
 from radiodiff.errors import InputError
 from radiodiff.inverse.interpolation import (
     INTERPOLATORS,
+    Variogram,
     fit_variogram,
     kriging,
     linear,
@@ -81,6 +83,36 @@ def test_kriging_of_few_samples_is_the_best_linear_unbiased_estimate():
     grid = np.indices(field.shape).reshape(2, -1).T.astype(float)
     expected = mean + covariance(grid, points) @ inverse @ (y - mean)
     np.testing.assert_allclose(kriging(field, mask).ravel(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("nugget", [0.0, 0.02])
+def test_kriging_of_300_samples_is_pykriges_exact_solution(nugget):
+    field = exponential_field((24, 24), sill=0.5, length=6.0, seed=6)
+    mask = np.zeros_like(field, dtype=bool)
+    mask.flat[np.random.default_rng(7).choice(field.size, 300, replace=False)] = True
+    rows, columns = np.argwhere(mask).astype(float).T
+    library = OrdinaryKriging(
+        columns,
+        rows,
+        field[mask],
+        variogram_model="exponential",
+        # There the range is where 95 % of the sill are reached: 3 lengths.
+        variogram_parameters={"psill": 0.5, "range": 3 * 6.0, "nugget": nugget},
+        exact_values=False,
+    )
+    expected, _ = library.execute("grid", np.arange(24.0), np.arange(24.0))
+    found = kriging(field, mask, variogram=Variogram(nugget, 0.5, 6.0), neighbours=300, chunk=32)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    near = kriging(field, mask, variogram=Variogram(nugget, 0.5, 6.0))
+    assert 1e-4 < np.abs(near - expected).max() < 0.3
+
+
+def test_kriging_is_the_same_map_for_any_chunking():
+    field = exponential_field((30, 41), sill=0.5, length=4.0, seed=8)
+    _, mask = samples(share=0.2, shape=field.shape)
+    whole = kriging(field, mask, chunk=field.size)
+    for chunk in (1, 7, 1000):
+        np.testing.assert_array_equal(kriging(field, mask, chunk=chunk), whole)
 
 
 def test_kriging_filters_noise_that_linear_interpolation_keeps():
