@@ -13,10 +13,12 @@ from torch import Tensor
 
 from radiodiff import interop
 from radiodiff.cli import run_main
+from radiodiff.data.prompts import PAPER_PROMPT, PROMPT_FEATURES
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.inverse.prior import build_noise_schedule
+from radiodiff.models.baselines.pipeline import BaselinePipeline
 from radiodiff.weights import read_checkpoint
 
 Weights = dict[str, Tensor]
@@ -57,6 +59,18 @@ def _parse_arguments() -> argparse.Namespace:
         default=64,
         help="guided-diffusion: channels per attention head (default: 64)",
     )
+    parser.add_argument(
+        "--prompt-features",
+        nargs="+",
+        choices=sorted(PROMPT_FEATURES),
+        help="radiounet: what its input channels are (default: buildings, transmitter, vehicles, "
+        "as many as there are)",
+    )
+    parser.add_argument(
+        "--measurements",
+        action="store_true",
+        help="radiounet: the last input channel holds measured values",
+    )
     return parser.parse_args()
 
 
@@ -73,11 +87,19 @@ def _convert_prior(weights: Weights, arguments: argparse.Namespace) -> Any:
     return DDPMPipeline(unet, build_noise_schedule())
 
 
+def _convert_radiounet(weights: Weights, arguments: argparse.Namespace) -> Any:
+    network = interop.radiounet_from_authors(weights)
+    features = arguments.prompt_features
+    if features is None:
+        features = PAPER_PROMPT[: network.config.in_channels - arguments.measurements]
+    return BaselinePipeline(network, features, arguments.measurements)
+
+
 _CONVERTERS: dict[str, Callable[[Weights, argparse.Namespace], Any]] = {
     "radiodiff-vae": lambda weights, _: interop.vae_from_radiodiff(weights),
     "radiodiff-ldm": _convert_ldm,
     "guided-diffusion": _convert_prior,
-    "radiounet": lambda weights, _: interop.radiounet_from_authors(weights),
+    "radiounet": _convert_radiounet,
 }
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ its default, and a table should say which was used:
   RadioDiff-Inverse (Table I); dB is what an engineer reads. Argument ``unit`` of :func:`rmse`.
 - PSNR: "the maximal variation in the input image" (RadioDiff, eq. (31)) is the full scale, 1, as in
   RadioDiff-Inverse with scikit-image, or the range of the true map. Argument ``peak`` of
-  :func:`psnr`. Its mean over maps is not the PSNR of the mean squared error, which is lower.
+  :func:`psnr`.
+- Means: over maps, of every map's PSNR and RMSE, or of the squared error first, which gives a lower
+  PSNR and a higher RMSE. Argument ``averaging`` of :func:`average`.
 - SSIM: the window. Argument ``window`` of :func:`ssim`.
 - Pixels: both papers count all, buildings included. ``where`` restricts NMSE, RMSE and PSNR.
 """
@@ -27,6 +29,7 @@ from radiodiff.units import GAIN_RANGE_DB, RESOLUTION_M
 RmseUnit = Literal["gray", "model", "db"]
 PsnrPeak = Literal["full_scale", "truth_range"]
 SsimWindow = Literal["uniform", "gaussian"]
+Averaging = Literal["maps", "pooled"]
 
 _RMSE_SCALE: dict[RmseUnit, float] = {"gray": 1.0, "model": 2.0, "db": GAIN_RANGE_DB}
 
@@ -220,6 +223,24 @@ def interval_coverage(
     upper = _as_maps(upper, truth, None)[0]
     inside = (lower <= truth) & (truth <= upper) & where
     return inside.sum(dim=(1, 2)).double() / _count(where)
+
+
+def average(metric: str, values: torch.Tensor, averaging: Averaging = "maps") -> float:
+    """Average a metric over maps.
+
+    Args:
+        metric: its name; "psnr" and "rmse" depend on ``averaging``.
+        values: (N,), one value per map.
+        averaging: "maps", the mean of the values; or "pooled", the PSNR and RMSE of the mean
+            squared error of all maps (with the range of each map divided out of the squared error
+            where the PSNR refers to it).
+    """
+    values = values.double()
+    if averaging == "pooled" and metric == "psnr":
+        return float(-10.0 * (10.0 ** (-values / 10.0)).mean().log10())
+    if averaging == "pooled" and metric == "rmse":
+        return float(values.square().mean().sqrt())
+    return float(values.mean())
 
 
 def _mean_squared_error(

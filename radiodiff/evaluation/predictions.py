@@ -27,9 +27,11 @@ from radiodiff.data.splits import Part
 from radiodiff.data.tree import some
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import (
+    Averaging,
     PsnrPeak,
     RmseUnit,
     SsimWindow,
+    average,
     nmse,
     psnr,
     rmse,
@@ -52,6 +54,8 @@ class MetricConfig(Settings):
     """uniform (7 x 7) or gaussian (11 x 11)."""
     pixels: Literal["all", "outdoor"] = "all"
     """outdoor leaves the buildings of data.buildings out of NMSE, RMSE and PSNR."""
+    averaging: Averaging = "maps"
+    """maps: mean of every map's PSNR and RMSE; pooled: PSNR and RMSE of the mean squared error."""
 
 
 class EvaluateConfig(Settings):
@@ -87,16 +91,21 @@ class Scores:
         values: metric -> (N,) float64.
         missing: maps of the part without prediction.
         extra: files that predict no map of the part.
+        averaging: how PSNR and RMSE are averaged.
     """
 
     names: list[str]
     values: dict[str, torch.Tensor]
     missing: list[str]
     extra: list[str]
+    averaging: Averaging
 
     def means(self) -> dict[str, float]:
         """Return the mean over maps of every metric."""
-        return {metric: float(values.mean()) for metric, values in self.values.items()}
+        return {
+            metric: average(metric, values, self.averaging)
+            for metric, values in self.values.items()
+        }
 
 
 def evaluate_predictions(config: EvaluateConfig) -> Scores:
@@ -158,7 +167,8 @@ def score_predictions(config: EvaluateConfig) -> Scores:
             score_maps(torch.from_numpy(predicted), torch.from_numpy(truth), config.metrics, where)
         )
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
-    return Scores([names[index] for index in scored], values, missing, extra)
+    scored_names = [names[index] for index in scored]
+    return Scores(scored_names, values, missing, extra, config.metrics.averaging)
 
 
 def score_maps(

@@ -7,6 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import (
+    average,
     interval_coverage,
     iou,
     nmse,
@@ -49,6 +50,19 @@ def test_conventions_of_psnr(hand):
     assert psnr(prediction, truth, peak="truth_range").item() == pytest.approx(
         20 * math.log10(0.5 / 0.075)
     )
+
+
+def test_conventions_of_averaging():
+    """Two maps with mean squared errors 0.01 and 0.03: 20 dB and 15.23 dB, RMSE 0.1 and 0.173."""
+    squared = torch.tensor([0.01, 0.03], dtype=torch.float64)
+    psnrs = -10 * squared.log10()
+    assert average("psnr", psnrs) == pytest.approx((20 + 10 * math.log10(1 / 0.03)) / 2)
+    assert average("psnr", psnrs, "pooled") == pytest.approx(10 * math.log10(1 / 0.02))
+    assert average("rmse", squared.sqrt()) == pytest.approx((0.1 + math.sqrt(0.03)) / 2)
+    assert average("rmse", squared.sqrt(), "pooled") == pytest.approx(math.sqrt(0.02))
+    for averaging in ("maps", "pooled"):
+        assert average("nmse", squared, averaging) == pytest.approx(0.02)
+        assert average("psnr", torch.tensor([20.0, 20.0]), averaging) == pytest.approx(20.0)
 
 
 def test_only_pixels_that_count_matter(hand):

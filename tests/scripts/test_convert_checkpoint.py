@@ -8,10 +8,13 @@ import torch
 from diffusers import AutoencoderKL, DDPMPipeline
 
 from radiodiff import interop
+from radiodiff.data.prompts import PAPER_PROMPT
+from radiodiff.data.radiomapseer import DataConfig, build_dataset
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.evaluation.methods import MethodSettings, load_method, predict_maps
 from radiodiff.key_maps import rename, unet_modules
-from radiodiff.models.baselines.radiounet import RadioUNet
 from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.units import model_to_gray
 
 SCRIPT = Path(__file__).parents[2] / "scripts/convert_checkpoint.py"
 
@@ -68,12 +71,33 @@ def test_a_prior_becomes_a_ddpm_pipeline(convert, load_reference, tmp_path):
         assert torch.equal(found, expected(arrays["x"], arrays["t"]).sample)
 
 
-def test_radiounet(convert, load_reference, tmp_path):
+def test_radiounet_becomes_a_method(convert, load_reference, write_radio_maps, tmp_path):
     weights, _ = load_reference("radiounet_inputs3")
     torch.save(weights, tmp_path / "unet.pt")
-    assert convert(tmp_path / "unet.pt", tmp_path / "radiounet", "--format", "radiounet") == 0
-    network = RadioUNet.from_pretrained(tmp_path / "radiounet")
-    assert torch.equal(network.second.out.bias, weights["Wconv_up000.0.bias"])
+    root = write_radio_maps(tmp_path / "maps", maps=(1,), transmitters=1, shape=(64, 64))
+    data = DataConfig(root=root, split="all", simulation="carsDPM")
+    network = interop.radiounet_from_authors(weights).eval()
+    for name, options, features in (
+        ("scene", (), PAPER_PROMPT),
+        ("other", ("--prompt-features", "vehicles", "transmitter", "distance"), None),
+    ):
+        output = tmp_path / name
+        assert convert(tmp_path / "unet.pt", output, "--format", "radiounet", *options) == 0
+        method = load_method(MethodSettings(source=str(output)))
+        assert method.prompt_features == (features or options[1:])
+        assert not method.needs_measurements
+        (found,) = predict_maps(method, data, "test")
+        prompt = build_dataset(
+            data.model_copy(update={"prompt_features": method.prompt_features}), "test"
+        )[0]["prompt"]
+        with torch.no_grad():
+            _, expected = network(model_to_gray(prompt[None]))
+        assert torch.allclose(found.gray, expected[0, 0].clamp(0, 1), atol=1e-6)
+    sampled = tmp_path / "sampled"
+    assert convert(tmp_path / "unet.pt", sampled, "--format", "radiounet", "--measurements") == 0
+    method = load_method(MethodSettings(source=str(sampled)))
+    assert method.needs_measurements
+    assert method.prompt_features == ("buildings", "transmitter")
 
 
 def test_bad_input_leaves_nothing_behind(convert, load_reference, tmp_path, capsys):
