@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from accelerate import PartialState
 from PIL import Image
 from pydantic import Field
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from radiodiff.data.splits import Part
 from radiodiff.diffusion.decoupled import Mode
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.processes import join_processes
 from radiodiff.training.stream import mix_seed
 from radiodiff.units import gray_to_level
 
@@ -53,7 +53,7 @@ def generate_maps(config: GenerateConfig) -> Path:
     Raises:
         InputError: the model is missing or asks for another prompt, or the data are.
     """
-    state = PartialState()
+    state = join_processes()
     pipeline = RadioDiffPipeline.from_pretrained(config.model, getattr(torch, config.dtype))
     wanted, given = tuple(pipeline.config.prompt_features), config.data.prompt_features
     if wanted != given:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from radiodiff.config import Settings
 from radiodiff.errors import InputError
+from radiodiff.models.collectives import mean_over_processes
 from radiodiff.models.lpips import load_lpips
 
 
@@ -135,7 +136,8 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
     """Return the factor that gives both losses gradients of the same norm in the last layer.
 
     |grad reconstruction| / (|grad adversarial| + 1e-4), clipped to [0, 1e4] and detached (Esser et
-    al., 2021, eq. (7)).
+    al., 2021, eq. (7)). The gradients are those of the whole batch, also where it is spread over
+    processes.
 
     Args:
         reconstruction: scalar loss.
@@ -144,7 +146,8 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
     """
     (of_reconstruction,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
     (of_adversarial,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
-    return (of_reconstruction.norm() / (of_adversarial.norm() + 1e-4)).clamp(0.0, 1e4).detach()
+    norms = [mean_over_processes(g.detach()).norm() for g in (of_reconstruction, of_adversarial)]
+    return (norms[0] / (norms[1] + 1e-4)).clamp(0.0, 1e4)
 
 
 class VAELoss(nn.Module):

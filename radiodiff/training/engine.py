@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from radiodiff.errors import InputError
+from radiodiff.processes import on_cpu
 from radiodiff.training.checkpoints import CheckpointWriter, load_newest, newest_step
 from radiodiff.training.faults import explained
 from radiodiff.training.progress import Progress
@@ -54,7 +55,7 @@ def train(
             finite, or the machine is at fault (:mod:`radiodiff.training.faults`).
     """
     accelerator = Accelerator(
-        mixed_precision="no" if settings.precision == "fp32" else settings.precision
+        mixed_precision="no" if settings.precision == "fp32" else settings.precision, cpu=on_cpu()
     )
     _check_batch(settings, accelerator.num_processes)
     with explained(directory, settings, accelerator.num_processes):

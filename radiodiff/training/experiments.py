@@ -16,6 +16,7 @@ from radiodiff.errors import InputError
 from radiodiff.inverse.prior import Prediction
 from radiodiff.models.condition import PromptEncoder
 from radiodiff.models.vae import VAELossSettings, VAESettings
+from radiodiff.processes import join_processes
 from radiodiff.training.engine import train
 from radiodiff.training.settings import OptimizerSettings, TrainSettings
 from radiodiff.training.trainer import Task
@@ -142,7 +143,11 @@ def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
 
 def run_experiment(config: Experiment, task: Task, maps: RadioMapSeer, resume: bool) -> None:
     """Open the run directory and train; see :func:`radiodiff.training.engine.train`."""
-    directory = open_run_directory(config.output, config, MAY_DIFFER_ON_RESUME)
+    directory = config.output
+    state = join_processes()
+    if state.is_main_process:
+        open_run_directory(directory, config, MAY_DIFFER_ON_RESUME)
+    state.wait_for_everyone()
     if config.train.num_workers and config.data.cache:
         maps.preload()  # before the workers start, so that they share one copy
     train(task, maps, config.train, directory, config.model_dump(mode="json"), resume)

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from radiodiff.models.collectives import share_batch
 from radiodiff.training.blocks import compile_blocks, recompute_activations
 from radiodiff.training.schedules import learning_rate_at
 from radiodiff.training.settings import OptimizerSettings, TrainSettings
@@ -85,9 +86,7 @@ class Trainer:
                 recompute_activations(phase.objective)
             if settings.compile:
                 compile_blocks(phase.objective)
-            if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-                # Statistics of the whole batch, as on one process; there is no such layer for CPUs.
-                nn.SyncBatchNorm.convert_sync_batchnorm(phase.objective)
+            share_batch(phase.objective, accelerator.device)
             optimizer = torch.optim.AdamW(
                 [p for p in phase.objective.parameters() if p.requires_grad],
                 lr=phase.optimizer.learning_rate,
@@ -171,11 +170,10 @@ class Trainer:
 
     @contextmanager
     def _step_randomness(self, step: int) -> Iterator[None]:
-        """Tie what networks draw by themselves (dropout) to (seed, step, process)."""
+        """Tie what networks draw by themselves (dropout) to (seed, step), on every process."""
         device = self.accelerator.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            process = self.accelerator.process_index
-            torch.manual_seed(mix_seed(self.settings.seed, step, process))
+            torch.manual_seed(mix_seed(self.settings.seed, step))
             yield
 
     def mean(self, values: dict[str, Tensor]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 As a script: ``small_stages.py STAGE ROOT OUTPUT KEY=VALUE ...`` goes on with the run in OUTPUT, if
 there is one, and gives the keys to its train section. DIE_IN_WRITE=n kills the process in the n-th
-file it syncs to disk, which is inside the writing of a checkpoint.
+file it syncs to disk, which is inside the writing of a checkpoint. JOIN=[r, n, port] makes it
+process r of n.
 """
 
 import os
@@ -123,11 +124,25 @@ def die_in_write(number: int) -> None:
     checkpoints._sync = sync
 
 
+def join(process: int, processes: int, port: int) -> None:
+    """Set what torchrun sets."""
+    os.environ.update(
+        RANK=str(process),
+        LOCAL_RANK=str(process),
+        WORLD_SIZE=str(processes),
+        LOCAL_WORLD_SIZE=str(processes),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+
+
 def main(stage: str, root: str, output: str, *settings: str) -> None:
     torch.set_num_threads(1)
     options = {key: yaml.safe_load(value) for key, value in (s.split("=", 1) for s in settings)}
     if "DIE_IN_WRITE" in options:
         die_in_write(options.pop("DIE_IN_WRITE"))
+    if "JOIN" in options:
+        join(*options.pop("JOIN"))
     train_stage(stage, Path(root), Path(output), **options)
 
 

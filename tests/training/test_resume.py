@@ -1,7 +1,5 @@
 """Runs killed with SIGKILL end with the same bytes as one that is never killed."""
 
-import multiprocessing
-import runpy
 import signal
 import time
 from collections.abc import Callable
@@ -12,36 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from radiodiff.models.vae import build_vae
 from radiodiff.training.checkpoints import load_newest, newest_step
 
-SCRIPT = Path(__file__).with_name("small_stages.py")
 STEPS = 36
+LENGTH = f"steps={STEPS}"
 KILLS = 10
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, write_radio_maps: Callable[..., Path]) -> Path:
-    """Maps of 16 x 16 and an autoencoder for the latent diffusion."""
-    root = write_radio_maps(
-        tmp_path_factory.mktemp("maps"), maps=(1, 2, 3), transmitters=2, shape=(16, 16)
-    )
-    torch.manual_seed(0)
-    vae = build_vae(widths=(8, 8), layers_per_block=1, norm_groups=4, mid_attention=False)
-    vae.save_pretrained(root / "vae")
-    return root
-
-
-def start(stage: str, root: Path, output: Path, *settings: str) -> BaseProcess:
-    """Train in a process of its own, forked from one that has imported everything already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["radiodiff.training.tasks"])
-    arguments = [stage, str(root), str(output), f"steps={STEPS}", *settings]
-    process = context.Process(
-        target=runpy.run_path, args=(str(SCRIPT), {"ARGUMENTS": arguments}, "__main__")
-    )
-    process.start()
-    return process
 
 
 def finish(process: BaseProcess) -> int | None:
@@ -79,23 +52,23 @@ def tensors(value: object, path: str = "") -> dict[str, object]:
 
 @pytest.mark.parametrize("stage", ["vae", "ldm"])
 def test_a_run_killed_ten_times_is_the_run_never_killed(
-    stage: str, root: Path, tmp_path: Path
+    stage: str, start: Callable[..., BaseProcess], tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    unbroken = start(stage, root, whole)
+    unbroken = start(stage, whole, LENGTH)
     random = np.random.default_rng(0)
     for kill in range(KILLS):
         if kill % 2:
             # Inside the writing: of the data, or of its checksum when the data are there already.
-            process = start(stage, root, killed, f"DIE_IN_WRITE={random.integers(1, 3)}")
+            process = start(stage, killed, LENGTH, f"DIE_IN_WRITE={random.integers(1, 3)}")
         else:
-            process = start(stage, root, killed)
+            process = start(stage, killed, LENGTH)
             metrics = killed / "metrics.jsonl"
             kill_when_grown(process, metrics, random.integers(1, 400), random.uniform(0, 0.03))
         assert finish(process) == -signal.SIGKILL
     assert finish(unbroken) == 0
     assert (newest_step(killed / "checkpoints") or 0) < STEPS
-    assert finish(start(stage, root, killed)) == 0
+    assert finish(start(stage, killed, LENGTH)) == 0
     assert contents(whole) == contents(killed)
     one, other = (load_newest(directory / "checkpoints") for directory in (whole, killed))
     paths = tensors(one)
