@@ -124,10 +124,12 @@ class Layout:
         cls, polygons: Sequence[shapely.Polygon], shape: tuple[int, int], law: Law | None = None
     ) -> Layout:
         """Build the layout of polygons (x = column, y = row); overlapping ones are merged."""
-        merged = shapely.union_all(list(polygons))
+        # Polygons made on a grid of whole metres would be merged on it, which moves walls.
+        merged = shapely.union_all(list(polygons), grid_size=0.0)
         parts = [p for p in shapely.get_parts(merged) if isinstance(p, shapely.Polygon)]
         parts = [p for p in parts if not p.is_empty]
-        return cls(parts, rasterise(parts, shape), law)
+        # As drawn, like City.building_mask: merging rounds, and pixel centres lie on walls.
+        return cls(parts, rasterise(polygons, shape), law)
 
     def path_gain(
         self, transmitter: tuple[int, int], vehicles: np.ndarray | None = None

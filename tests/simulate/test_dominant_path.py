@@ -9,6 +9,7 @@ import shapely
 
 from radiodiff.errors import InputError
 from radiodiff.simulate.calibration import line_of_sight, map_error, mend_transmitter, read_maps
+from radiodiff.simulate.city import City
 from radiodiff.simulate.dominant_path import Layout, median_filter, path_gain
 from radiodiff.simulate.law import constants
 from radiodiff.simulate.polygons import rasterise
@@ -122,6 +123,23 @@ def test_rotating_the_polygons_rotates_the_map(layout):
     clear = ~rasterise([p.buffer(2) for p in town()], (SIZE, SIZE))[1:]
     assert np.quantile(difference[clear], 0.98) < 0.2
     assert np.median(difference[clear]) < 1e-3
+
+
+def test_merging_polygons_moves_no_wall():
+    # Half a metre apart, on a grid of metres: merged on that grid they would become one.
+    apart = [
+        shapely.set_precision(shapely.Polygon(points), 1.0)
+        for points in (
+            [(81, 88), (90, 90), (92, 76), (83, 75)],
+            [(92, 80), (123, 84), (127, 52), (96, 48)],
+        )
+    ]
+    crossing = [shapely.box(20, 20, 40, 30), shapely.Polygon([(30, 25), (61, 29), (57, 61)])]
+    for polygons in (apart, crossing):
+        layout = Layout.from_polygons(polygons, (128, 128))
+        city = City((128, 128), tuple(polygons))
+        np.testing.assert_array_equal(layout.building_mask, city.building_mask)
+    assert len(Layout.from_polygons(apart, (128, 128)).edges) == 8
 
 
 def test_buildings_have_no_gain_and_a_shadow_is_darker_than_free_space(layout):
