@@ -24,6 +24,9 @@ from radiodiff.inverse.filtering import Denoiser
 from radiodiff.units import MAP_SIZE
 from radiodiff.weights import read_checkpoint
 
+LOG_LEVEL_SCALE = 3.5
+"""Half of log(1 + t) at the noisiest of 1000 timesteps: brings it to about [-1, 1]."""
+
 
 class PatchUNet(ModelMixin, ConfigMixin):
     """A U-Net that works on pixels through an invertible rearrangement of patches.
@@ -38,6 +41,8 @@ class PatchUNet(ModelMixin, ConfigMixin):
         layers_per_block: residual blocks per level.
         attention: self-attention at the coarsest level, which sees the whole map.
         norm_num_groups: groups of the group normalisation; divides every width.
+        level_map: the network sees the noise level of every pixel beside its value (after FFDNet,
+            Zhang et al., 2018), so that pixels of one map may be diffused to different levels.
     """
 
     @register_to_config
@@ -49,11 +54,12 @@ class PatchUNet(ModelMixin, ConfigMixin):
         layers_per_block: int = 1,
         attention: bool = True,
         norm_num_groups: int = 16,
+        level_map: bool = False,
     ) -> None:
         super().__init__()
         self.unet = UNet2DModel(
             sample_size=sample_size // patch_size,
-            in_channels=patch_size**2,
+            in_channels=patch_size**2 * (2 if level_map else 1),
             out_channels=patch_size**2,
             layers_per_block=layers_per_block,
             block_out_channels=tuple(block_out_channels),
@@ -72,11 +78,17 @@ class PatchUNet(ModelMixin, ConfigMixin):
 
         Args:
             x_t: (B, 1, H, W) diffused maps.
-            t: (B,) timesteps, fractional ones allowed.
+            t: (B,) timesteps, fractional ones allowed; with ``level_map`` also (B, 1, H, W), one
+                for each pixel.
 
         Returns:
             (B, 1, H, W) prediction.
         """
+        if self.config.level_map:
+            t = t.view(-1, 1, 1, 1) if t.ndim == 1 else t
+            # The logarithm spreads the many small noise levels of the usual schedules.
+            level = torch.log1p(t).expand_as(x_t) / LOG_LEVEL_SCALE - 1.0
+            x_t, t = torch.cat([x_t, level.to(x_t.dtype)], dim=1), t.flatten(1).amax(dim=1)
         patches = F.pixel_unshuffle(x_t, self.config.patch_size)
         return F.pixel_shuffle(self.unet(patches, t).sample, self.config.patch_size)
 
@@ -88,6 +100,7 @@ def build_prior(
     layers_per_block: int = 1,
     attention: bool = True,
     norm_num_groups: int = 16,
+    level_map: bool = False,
 ) -> PatchUNet:
     """Build an untrained prior; see :class:`PatchUNet` for the arguments.
 
@@ -107,7 +120,13 @@ def build_prior(
             f"{norm_num_groups}"
         )
     return PatchUNet(
-        sample_size, patch_size, block_out_channels, layers_per_block, attention, norm_num_groups
+        sample_size,
+        patch_size,
+        block_out_channels,
+        layers_per_block,
+        attention,
+        norm_num_groups,
+        level_map,
     )
 
 
@@ -180,7 +199,8 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
     log_snr = np.log(alphas_cumprod) - np.log1p(-alphas_cumprod)
 
     def denoise(x_t: Tensor, abar: Tensor) -> Tensor:
-        level = abar.double().cpu().numpy()
+        # A measurement may be cleaner than the cleanest level trained at.
+        level = abar.double().cpu().numpy().clip(max=alphas_cumprod[0])
         wanted = np.log(level) - np.log1p(-level)
         # np.interp needs increasing abscissae; the signal-to-noise ratio falls with t.
         t = np.interp(-wanted, -log_snr, np.arange(len(log_snr), dtype=np.float64))
@@ -191,8 +211,9 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
             out = unet(repeated, timestep)
         out = out if isinstance(out, Tensor) else out.sample
         out = out[:, :channels].to(x_t.dtype).mean(dim=1, keepdim=True)
-        signal, noise = abar.sqrt(), (1.0 - abar).sqrt()
-        signal, noise = (v.to(x_t.dtype).view(-1, 1, 1, 1) for v in (signal, noise))
+        if abar.ndim == 1:
+            abar = abar.view(-1, 1, 1, 1)
+        signal, noise = abar.sqrt().to(x_t.dtype), (1.0 - abar).sqrt().to(x_t.dtype)
         if prediction == "v_prediction":
             return signal * out + noise * x_t
         if prediction == "sample":

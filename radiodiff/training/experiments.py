@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from radiodiff.models.condition import PromptEncoder
 from radiodiff.models.vae import VAELossSettings, VAESettings
 from radiodiff.processes import join_processes
 from radiodiff.training.engine import train
+from radiodiff.training.noise_levels import NoiseLevels
 from radiodiff.training.settings import OptimizerSettings, TrainSettings
 from radiodiff.training.trainer import Task
 
@@ -97,6 +97,8 @@ class PriorSettings(Settings):
     layers_per_block: int = Field(ge=1)
     attention: bool
     norm_num_groups: int = Field(16, ge=1)
+    level_map: bool = False
+    """The network sees every pixel's own noise level, which ``filter.noise_path: held`` needs."""
 
 
 class PriorExperiment(Experiment):
@@ -107,10 +109,11 @@ class PriorExperiment(Experiment):
     prediction_type: Prediction = "epsilon"
     """What the network predicts: ``epsilon`` (the paper's prior) or ``v_prediction``, which weighs
     all noise levels evenly and suits bfloat16."""
-    noise_levels: Literal["uniform", "log_normal"] = "uniform"
+    noise_levels: NoiseLevels = "uniform"
     """Levels trained at: every timestep alike, as in DDPM, or ln(sigma) normal with mean -1.2 and
     standard deviation 1.2 (Karras et al., 2022, table 1), for priors that will see dense samples:
-    with the paper's schedule 70 % of the timesteps hold more noise than signal."""
+    with the paper's schedule 70 % of the timesteps hold more noise than signal. With
+    ``model.level_map`` half of the samples have cleaner pixels among the others."""
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,7 @@ from radiodiff.inverse.prior import build_noise_schedule, build_prior, make_deno
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import VAELoss, build_vae
 from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
+from radiodiff.training.noise_levels import draw_timestep, draw_timestep_map
 from radiodiff.training.scoring import (
     append_scores,
     batches,
@@ -35,9 +36,6 @@ from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
 
 Logs = dict[str, Tensor]
-
-LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
-"""Distribution of ln(sigma) of ``noise_levels: log_normal`` (Karras et al., 2022, table 1)."""
 
 
 class Autoencoder(nn.Module):
@@ -229,19 +227,22 @@ class PriorObjective(nn.Module):
     Or its velocity, where the schedule's ``prediction_type`` says so.
     """
 
+    alphas_cumprod: Tensor
+
     def __init__(self, network: nn.Module, scheduler: DDPMScheduler) -> None:
         super().__init__()
         self.network = network
-        self._scheduler = scheduler
+        self._velocity = scheduler.config.prediction_type == "v_prediction"
+        self.register_buffer("alphas_cumprod", scheduler.alphas_cumprod, persistent=False)
 
     def forward(self, batch: Item, step: int) -> tuple[Tensor, Logs]:
-        """Return the loss of a batch with ``gain``, ``timestep`` and ``noise``."""
+        """Return the loss of a batch with ``gain``, ``noise`` and ``timestep`` (B,) or a map."""
         gain, noise, timestep = batch["gain"], batch["noise"], batch["timestep"]
-        x_t = self._scheduler.add_noise(gain, noise, timestep)
-        target = noise
-        if self._scheduler.config.prediction_type == "v_prediction":
-            target = self._scheduler.get_velocity(gain, noise, timestep)
-        return F.mse_loss(self.network(x_t, timestep).float(), target), {}
+        abar = self.alphas_cumprod[timestep]
+        abar = abar.view(-1, 1, 1, 1) if abar.ndim == 1 else abar
+        signal, sigma = abar.sqrt(), (1.0 - abar).sqrt()
+        target = signal * noise - sigma * gain if self._velocity else noise
+        return F.mse_loss(self.network(signal * gain + sigma * noise, timestep).float(), target), {}
 
 
 class PriorTask:
@@ -251,7 +252,8 @@ class PriorTask:
 
     def __init__(self, config: PriorExperiment, validation: RadioMapSeer) -> None:
         self._validation = validation
-        self._log_normal = config.noise_levels == "log_normal"
+        self._noise_levels = config.noise_levels
+        self._level_map = config.model.level_map
         self._scheduler = build_noise_schedule(config.num_train_timesteps, config.prediction_type)
         self.averaged = build_prior(sample_size=validation.shape[0], **config.model.model_dump())
         self.frozen: list[nn.Module] = []
@@ -259,14 +261,12 @@ class PriorTask:
         self.phases = [Phase("prior", objective, config.optimizer)]
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
-        """Draw timestep and noise."""
-        if self._log_normal:
-            log_sigma = LOG_SIGMA_MEAN + LOG_SIGMA_STD * torch.randn((), generator=generator)
-            trained = -0.5 * self._scheduler.alphas_cumprod.logit()
-            timestep = (trained - log_sigma).abs().argmin()
+        """Draw timesteps and noise."""
+        levels = self._scheduler.alphas_cumprod
+        if self._level_map:
+            timestep = draw_timestep_map(item["gain"], levels, self._noise_levels, generator)
         else:
-            steps = self._scheduler.config.num_train_timesteps
-            timestep = torch.randint(steps, (), generator=generator)
+            timestep = draw_timestep(levels, self._noise_levels, generator)
         return {
             "timestep": timestep,
             "noise": torch.randn(item["gain"].shape, generator=generator),
