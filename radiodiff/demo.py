@@ -32,8 +32,7 @@ from radiodiff.training.experiments import (
     LDMExperiment,
     PriorExperiment,
     VAEExperiment,
-    open_datasets,
-    run_experiment,
+    train_stage,
 )
 from radiodiff.training.tasks import LDMTask, PriorTask, VAETask
 from radiodiff.training.trainer import Task
@@ -100,9 +99,7 @@ def _train(
     config = load_config(path, model, [f"output={output}", f"data.root={root}", *overrides])
     assert isinstance(config, Experiment)
     if not (output / "model").is_dir():
-        training, validation = open_datasets(config)
-        torch.manual_seed(config.train.seed)
-        run_experiment(config, task(config, validation), training, resume=True)
+        train_stage(config, task, resume=True)
         if not (output / "model").is_dir():
             sys.exit(0)  # stopped on request; the same command goes on
     return config

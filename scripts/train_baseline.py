@@ -1,7 +1,5 @@
 """Train a baseline: RadioUNet, UVM-Net or RME-GAN, with or without measurements."""
 
-import torch
-
 from radiodiff.cli import parse_config, run_main
 from radiodiff.training.baselines import BaselineExperiment, train_baseline
 from radiodiff.training.experiments import add_resume
@@ -10,7 +8,6 @@ from radiodiff.training.experiments import add_resume
 def main() -> None:
     """Read the configuration and train."""
     config, arguments = parse_config(BaselineExperiment, __doc__ or "", add_arguments=add_resume)
-    torch.manual_seed(config.train.seed)
     train_baseline(config, arguments.resume)
 
 

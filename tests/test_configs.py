@@ -16,11 +16,13 @@ from radiodiff.models.vae import build_vae
 from radiodiff.simulate.dataset import SimulateConfig
 from radiodiff.training.baseline_settings import BaselineExperiment
 from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
+from radiodiff.training.latents import EncodeConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MODELS: dict[str, type[Settings]] = {
     "vae": VAEExperiment,
     "ldm": LDMExperiment,
+    "encode_latents": EncodeConfig,
     "prior": PriorExperiment,
     "radiounet": BaselineExperiment,
     "uvmnet": BaselineExperiment,

@@ -115,6 +115,7 @@ class RadioMapSeer(Dataset[Sample]):
         require_folder(self.buildings_folder)
         check_features(prompt_features)
         self.prompt_features = tuple(prompt_features)
+        self.threshold = threshold
         self.vehicles_folder = self.root / "png" / "cars" if simulation.startswith("cars") else None
         if self.vehicles_folder is not None and "vehicles" in self.prompt_features:
             require_folder(self.vehicles_folder)

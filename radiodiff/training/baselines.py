@@ -7,6 +7,7 @@ they take measurements, one channel of measured values; all predict gray.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from radiodiff.training.baseline_settings import (
     UVMNetSettings,
 )
 from radiodiff.training.checkpoints import newest_step
-from radiodiff.training.experiments import open_datasets, run_experiment
+from radiodiff.training.experiments import train_stage
 from radiodiff.training.scoring import (
     append_scores,
     batches,
@@ -280,18 +281,17 @@ def train_baseline(config: BaselineExperiment, resume: bool) -> None:
     Raises:
         InputError: as :func:`radiodiff.training.engine.train`.
     """
-    training, validation = open_datasets(config)
     if isinstance(config.model, RadioUNetSettings):
         first = config.model_copy(update={"output": config.output / FIRST_UNET})
-        run_experiment(first, FirstUNetTask(first, validation), training, resume)
+        train_stage(first, FirstUNetTask, resume)
         if (newest_step(first.output / "checkpoints") or 0) < config.train.steps:
             return  # stopped on request
         network = RadioUNet.from_pretrained(first.output / "model")
-        run_experiment(config, SecondUNetTask(config, validation, network), training, resume)
+        train_stage(config, partial(SecondUNetTask, network=network), resume)
     elif isinstance(config.model, UVMNetSettings):
-        run_experiment(config, UVMNetTask(config, validation), training, resume)
+        train_stage(config, UVMNetTask, resume)
     else:
-        run_experiment(config, RMEGANTask(config, validation), training, resume)
+        train_stage(config, RMEGANTask, resume)
 
 
 def draw_measurements(

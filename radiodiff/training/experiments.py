@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+import torch
 from pydantic import Field
 
 from radiodiff.cli import open_run_directory
@@ -17,26 +20,28 @@ from radiodiff.models.condition import PromptEncoder
 from radiodiff.models.vae import VAELossSettings, VAESettings
 from radiodiff.processes import join_processes
 from radiodiff.training.engine import train
+from radiodiff.training.latents import LatentMaps
 from radiodiff.training.noise_levels import NoiseLevels
 from radiodiff.training.settings import OptimizerSettings, TrainSettings
+from radiodiff.training.stream import MapDataset
 from radiodiff.training.trainer import Task
 
-MAY_DIFFER_ON_RESUME = tuple(
-    f"train.{key}"
-    for key in (
-        "steps",
-        "accumulation",
-        "checkpoint_activations",
-        "compile",
-        "num_workers",
-        "log_every",
-        "spike_factor",
-        "histogram_every",
-        "validate_every",
-        "checkpoint_every",
-        "keep_last",
-        "keep_every",
-    )
+ExperimentT = TypeVar("ExperimentT", bound="Experiment")
+
+MAY_DIFFER_ON_RESUME = (
+    "latents",
+    "train.steps",
+    "train.accumulation",
+    "train.checkpoint_activations",
+    "train.compile",
+    "train.num_workers",
+    "train.log_every",
+    "train.spike_factor",
+    "train.histogram_every",
+    "train.validate_every",
+    "train.checkpoint_every",
+    "train.keep_last",
+    "train.keep_every",
 )
 """Keys that may be changed when a run goes on: none changes what a step computes, but for rounding
 and for the length, which moves the end of the learning-rate schedule."""
@@ -80,6 +85,8 @@ class LDMExperiment(Experiment):
 
     vae: Path
     """What stage one exported: the folder ``model`` of its run directory."""
+    latents: Path | None = None
+    """What scripts/encode_latents.py wrote of the training maps; null encodes on the fly."""
     latent_scale: float | None = Field(gt=0)
     """Factor on the latents (0.3 in the released code); null measures it on the validation maps so
     that latents have unit variance."""
@@ -144,8 +151,33 @@ def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
     return training, validation
 
 
+def train_stage(
+    config: ExperimentT, build: Callable[[ExperimentT, RadioMapSeer], Task], resume: bool
+) -> None:
+    """Open the maps, build a stage and train it.
+
+    Args:
+        config: the experiment.
+        build: returns the stage, given its configuration and the validation maps. The initial
+            weights follow from ``train.seed`` alone.
+        resume: go on with a run that was stopped.
+
+    Raises:
+        InputError: see :func:`open_datasets`, :func:`radiodiff.training.engine.train` and
+            :class:`radiodiff.training.latents.LatentMaps`.
+    """
+    training, validation = open_datasets(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        task = build(config, validation)
+    run_experiment(config, task, training, resume)
+
+
 def run_experiment(config: Experiment, task: Task, maps: RadioMapSeer, resume: bool) -> None:
-    """Open the run directory and train; see :func:`radiodiff.training.engine.train`."""
+    """Open the run directory and train ``task`` on ``maps``; see :func:`train_stage`."""
+    training: MapDataset = maps
+    if isinstance(config, LDMExperiment) and config.latents is not None:
+        training = LatentMaps(maps, config.latents, config.vae, config.train.augment)
     directory = config.output
     state = join_processes()
     if state.is_main_process:
@@ -153,4 +185,4 @@ def run_experiment(config: Experiment, task: Task, maps: RadioMapSeer, resume: b
     state.wait_for_everyone()
     if config.train.num_workers and config.data.cache:
         maps.preload()  # before the workers start, so that they share one copy
-    train(task, maps, config.train, directory, config.model_dump(mode="json"), resume)
+    train(task, training, config.train, directory, config.model_dump(mode="json"), resume)

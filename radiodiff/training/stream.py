@@ -34,7 +34,9 @@ class SampleStream(Dataset[Item]):
     Each epoch visits every map once, in an order drawn from (seed, epoch).
 
     Args:
-        maps: dataset whose items hold tensors (C, H, W) under ``fields`` and a ``name``.
+        maps: dataset whose items hold ``fields`` and a ``name``. A field is a tensor (C, H, W), or
+            an array (V, C, H, W) of its variants computed beforehand, in the order of
+            :func:`dihedral`: eight, or the map as it is alone.
         fields: the tensors a task needs; they are augmented together.
         draw: adds a sample's own random numbers (noise, time) from the generator it is given, so
             that they do not depend on the batch or process the sample lands in.
@@ -65,10 +67,8 @@ class SampleStream(Dataset[Item]):
     def __getitem__(self, position: int) -> Item:
         item = self._maps[self.map_index(position)]
         generator = torch.Generator().manual_seed(mix_seed(self._seed, position))
-        sample: Item = {field: item[field] for field in self._fields}
-        if self._augment:
-            element = int(torch.randint(8, (), generator=generator))
-            sample = {field: dihedral(value, element) for field, value in sample.items()}
+        element = int(torch.randint(8, (), generator=generator)) if self._augment else 0
+        sample: Item = {field: _variant(item[field], element) for field in self._fields}
         sample.update(self._draw(sample, generator))
         sample["name"] = item["name"]
         return sample
@@ -115,6 +115,12 @@ def dihedral(image: Tensor, element: int) -> Tensor:
     if element >= 4:
         image = image.flip(-1)
     return torch.rot90(image, element % 4, dims=(-2, -1))
+
+
+def _variant(value: Tensor | np.ndarray, element: int) -> Tensor:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value[element].copy())  # torch cannot wrap what is read-only
+    return dihedral(value, element)
 
 
 def make_loader(

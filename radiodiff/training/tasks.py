@@ -18,12 +18,18 @@ from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.diffusion.process import attenuation_coefficients, diffuse
-from radiodiff.errors import InputError
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import build_noise_schedule, build_prior, make_denoiser
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import VAELoss, build_vae
 from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
+from radiodiff.training.latents import (
+    check_latent_stride,
+    encode,
+    latent_shape,
+    load_vae,
+    measure_latent_scale,
+)
 from radiodiff.training.noise_levels import draw_timestep, draw_timestep_map
 from radiodiff.training.scoring import (
     append_scores,
@@ -84,7 +90,7 @@ class VAETask:
     def __init__(self, config: VAEExperiment, validation: RadioMapSeer) -> None:
         vae = build_vae(**config.model.model_dump())
         loss = VAELoss(config.loss)
-        _check_latent_stride(vae, validation)
+        check_latent_stride(vae, validation)
         self.averaged = vae
         self.frozen: list[nn.Module] = [loss.perceptual] if loss.perceptual is not None else []
         self.phases = [Phase("autoencoder", Autoencoder(vae, loss), config.optimizer)]
@@ -101,9 +107,8 @@ class VAETask:
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
         """Draw the noise of the sampled latent."""
-        return {
-            "noise": torch.randn(latent_shape(self.averaged, item["gain"]), generator=generator)
-        }
+        shape = latent_shape(self.averaged, item["gain"].shape[-2:])
+        return {"noise": torch.randn(shape, generator=generator)}
 
     def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Score reconstructions through the latent mean; ``score`` is the NMSE."""
@@ -137,9 +142,13 @@ class LatentDiffusion(nn.Module):
         self._frozen = (vae, scheduler)
 
     def forward(self, batch: Item, step: int) -> tuple[Tensor, Logs]:
-        """Return the loss of a batch with ``gain``, ``prompt`` and what :class:`LDMTask` draws."""
+        """Return the loss of a batch with ``prompt`` and what :class:`LDMTask` draws.
+
+        Its maps are given as ``gain``, or as ``latent``, unscaled.
+        """
         vae, scheduler = self._frozen
-        z_0 = encode(vae, batch["gain"]).float()
+        latent = batch["latent"] if "latent" in batch else encode(vae, batch["gain"])
+        z_0 = latent.float() * vae.config.scaling_factor
         t = batch["time"]
         coefficients = attenuation_coefficients(z_0, batch.get("slope"))
         z_t = diffuse(z_0, coefficients, batch["noise"], t)
@@ -150,20 +159,20 @@ class LatentDiffusion(nn.Module):
 class LDMTask:
     """Stage two of RadioDiff."""
 
-    fields: tuple[str, ...] = ("gain", "prompt")
-
     def __init__(self, config: LDMExperiment, validation: RadioMapSeer) -> None:
         self._config = config
         self._validation = validation
+        self.fields: tuple[str, ...] = ("gain" if config.latents is None else "latent", "prompt")
         self._vae = load_vae(config.vae)
         self._vae.requires_grad_(False)
-        _check_latent_stride(self._vae, validation)
+        check_latent_stride(self._vae, validation)
         scale = config.latent_scale or measure_latent_scale(
             self._vae, validation, config.train.validation_maps
         )
         self._vae.register_to_config(scaling_factor=scale)
         self._scheduler = DecoupledScheduler(**config.diffusion.model_dump())
-        _, height, width = latent_shape(self._vae, validation[0]["gain"])
+        self._latent_shape = latent_shape(self._vae, validation.shape)
+        _, height, width = self._latent_shape
         model = config.model
         halvings = 2 ** (len(model.dim_mults) - 1)
         self.averaged = DecoupledUNet(
@@ -189,13 +198,12 @@ class LDMTask:
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
         """Draw time, noise and, for a linear f_t, its slope."""
-        shape = latent_shape(self._vae, item["gain"])
         drawn = {
             "time": self._scheduler.sample_training_times(1, generator)[0],
-            "noise": torch.randn(shape, generator=generator),
+            "noise": torch.randn(self._latent_shape, generator=generator),
         }
         if self._config.diffusion.attenuation == "linear":
-            drawn["slope"] = torch.randn(shape, generator=generator)
+            drawn["slope"] = torch.randn(self._latent_shape, generator=generator)
         return drawn
 
     def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
@@ -306,52 +314,3 @@ class PriorTask:
         x_t = abar.sqrt() * gain + (1.0 - abar).sqrt() * noise
         eps = make_denoiser(self.averaged, self._scheduler)(x_t, abar.flatten())
         return x_t, (x_t - (1.0 - abar).sqrt() * eps) / abar.sqrt()
-
-
-@torch.no_grad()
-def encode(vae: AutoencoderKL, gain: Tensor) -> Tensor:
-    """Return scaled latents (N, c, h, w) of maps (N, 1, H, W): the mean of the posterior.
-
-    With the paper's KL weight of 1e-6 the posterior is so narrow that its mean and a sample differ
-    by far less than the diffusion's smallest noise.
-    """
-    return vae.encode(gain).latent_dist.mean * vae.config.scaling_factor
-
-
-def load_vae(path: Path) -> AutoencoderKL:
-    """Load what stage one exported.
-
-    Raises:
-        InputError: the folder is missing or holds something else.
-    """
-    if not (path / "config.json").is_file():
-        raise InputError(f"{path}: no autoencoder there; train one with scripts/train_vae.py first")
-    try:
-        return AutoencoderKL.from_pretrained(path)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: not an autoencoder ({str(error).splitlines()[0]})") from error
-
-
-def latent_shape(vae: AutoencoderKL, gain: Tensor) -> tuple[int, int, int]:
-    """Return (c, h, w) of the latents of one map (1, H, W)."""
-    stride = 2 ** (len(vae.config.block_out_channels) - 1)
-    return vae.config.latent_channels, gain.shape[-2] // stride, gain.shape[-1] // stride
-
-
-@torch.inference_mode()
-def measure_latent_scale(vae: AutoencoderKL, maps: RadioMapSeer, count: int) -> float:
-    """Return one over the standard deviation of the latents of the first ``count`` maps."""
-    latents = [
-        vae.encode(batch["gain"]).latent_dist.mean
-        for batch in batches(maps, range(count), vae.device)
-    ]
-    return round(1.0 / torch.cat(latents).std().item(), 6)
-
-
-def _check_latent_stride(vae: AutoencoderKL, maps: RadioMapSeer) -> None:
-    stride = 2 ** (len(vae.config.block_out_channels) - 1)
-    if maps.shape[0] % stride or maps.shape[1] % stride:
-        raise InputError(
-            f"{maps.root}: maps of {maps.shape[0]} x {maps.shape[1]} do not fit the autoencoder, "
-            f"sides must be multiples of {stride}"
-        )

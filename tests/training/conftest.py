@@ -19,8 +19,17 @@ SCRIPT = Path(__file__).with_name("small_stages.py")
 @pytest.fixture(scope="session")
 def toy() -> ModuleType:
     """The module toy_stage.py."""
-    path = Path(__file__).with_name("toy_stage.py")
-    spec = importlib.util.spec_from_file_location("toy_stage", path)
+    return module_beside("toy_stage")
+
+
+@pytest.fixture(scope="session")
+def small_stages() -> ModuleType:
+    """The module small_stages.py."""
+    return module_beside("small_stages")
+
+
+def module_beside(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -15,14 +15,12 @@ from typing import Any
 import torch
 import yaml
 
-from radiodiff.training import checkpoints
+from radiodiff.training import checkpoints, experiments
 from radiodiff.training.experiments import (
     Experiment,
     LDMExperiment,
     PriorExperiment,
     VAEExperiment,
-    open_datasets,
-    run_experiment,
 )
 from radiodiff.training.tasks import LDMTask, PriorTask, VAETask
 
@@ -96,21 +94,24 @@ STAGES: dict[str, tuple[type[Experiment], Any, dict[str, Any]]] = {
 }
 
 
-def train_stage(stage: str, root: Path, output: Path, resume: bool = True, **train: Any) -> None:
-    """Train ``stage`` on maps 1 and 2 of the tree ``root``; the VAE of "ldm" lies beside it."""
-    model, task, values = STAGES[stage]
+def train_stage(stage: str, root: Path, output: Path, **train: Any) -> None:
+    """Train ``stage`` as :func:`experiment` configures it, or go on."""
+    experiments.train_stage(
+        experiment(stage, root, output, train=TRAIN | train), STAGES[stage][1], resume=True
+    )
+
+
+def experiment(stage: str, root: Path, output: Path, **changes: Any) -> Experiment:
+    """Configure ``stage`` on maps 1 and 2 of the tree ``root``; the VAE of "ldm" lies beside it."""
+    model, _, values = STAGES[stage]
     common = {
         "output": output,
         "data": {"root": root, "split": "explicit", "maps": {"train": [1, 2], "val": [3]}},
         "optimizer": OPTIMIZER,
-        "train": TRAIN | train,
     }
     if stage == "ldm":
         common["vae"] = root / "vae"
-    config = model.model_validate(common | values)
-    training, validation = open_datasets(config)
-    torch.manual_seed(config.train.seed)
-    run_experiment(config, task(config, validation), training, resume)
+    return model.model_validate(common | values | changes)
 
 
 def die_in_write(number: int) -> None:

@@ -15,7 +15,7 @@ from radiodiff.errors import InputError
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import Prediction, build_noise_schedule
 from radiodiff.models.vae import VAELoss, VAELossSettings, build_vae
-from radiodiff.training import tasks
+from radiodiff.training import latents, tasks
 from radiodiff.training.checkpoints import load_newest
 from radiodiff.training.experiments import (
     LDMExperiment,
@@ -183,7 +183,7 @@ def test_the_prior_loss_is_the_error_of_the_prediction(prediction: Prediction) -
 
 
 def test_stage_one_exports_what_it_validated(vae_run: Path, common: dict[str, Any]) -> None:
-    vae = tasks.load_vae(vae_run / "model")
+    vae = latents.load_vae(vae_run / "model")
     assert isinstance(vae, AutoencoderKL)
     config = VAEExperiment.model_validate_json(
         VAEExperiment.model_validate(
@@ -207,11 +207,10 @@ def test_stage_one_exports_what_it_validated(vae_run: Path, common: dict[str, An
 def test_latents_are_brought_to_unit_variance(vae_run: Path, common: dict[str, Any]) -> None:
     config = ldm_config(common, vae_run / "model", Path("unused"))
     validation = build_dataset(config.data, "val")
-    vae = tasks.load_vae(config.vae)
-    scale = tasks.measure_latent_scale(vae, validation, 2)
-    vae.register_to_config(scaling_factor=scale)
-    latents = tasks.encode(vae, torch.stack([validation[k]["gain"] for k in range(2)]))
-    assert latents.std().item() == pytest.approx(1.0, abs=1e-4)
+    vae = latents.load_vae(config.vae)
+    scale = latents.measure_latent_scale(vae, validation, 2)
+    encoded = latents.encode(vae, torch.stack([validation[k]["gain"] for k in range(2)]))
+    assert scale * encoded.std().item() == pytest.approx(1.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("attenuation", ["constant", "linear"])
@@ -285,7 +284,7 @@ def test_impossible_training_settings(
 
 def test_a_missing_or_foreign_autoencoder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no autoencoder there; train one"):
-        tasks.load_vae(tmp_path / "nothing")
+        latents.load_vae(tmp_path / "nothing")
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     with pytest.raises(InputError, match="not an autoencoder"):
-        tasks.load_vae(tmp_path)
+        latents.load_vae(tmp_path)

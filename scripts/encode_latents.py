@@ -1,0 +1,16 @@
+"""Encode the maps of a split once, for stage two to train on."""
+
+from radiodiff.cli import parse_config, run_main
+from radiodiff.processes import join_processes
+from radiodiff.training.latents import EncodeConfig, encode_dataset
+
+
+def main() -> None:
+    """Read the configuration and encode."""
+    config, _ = parse_config(EncodeConfig, __doc__ or "")
+    directory = encode_dataset(config, join_processes().device)
+    print(f"wrote {directory}; train on it with scripts/train_ldm.py ... latents={directory}")
+
+
+if __name__ == "__main__":
+    run_main(main)
