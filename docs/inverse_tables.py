@@ -12,11 +12,12 @@ from radiodiff.cli import run_main
 from radiodiff.data.measurements import pixel_mask
 from radiodiff.data.radiomapseer import RadioMapSeer, Sample
 from radiodiff.evaluation import metrics
-from radiodiff.inverse.filtering import FilterSettings, sample_posterior
+from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.prior import build_noise_schedule
 from radiodiff.inverse.sensing import locate_transmitter, shadow_mask
+from radiodiff.inverse.settings import FilterSettings
 from radiodiff.units import model_to_gray
 
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.0]])

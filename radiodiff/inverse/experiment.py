@@ -22,11 +22,11 @@ from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_
 from radiodiff.data.splits import Part
 from radiodiff.errors import InputError
 from radiodiff.evaluation import metrics
-from radiodiff.inverse.filtering import FilterSettings
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import load_guided_diffusion
 from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
+from radiodiff.inverse.settings import FilterSettings
 from radiodiff.units import model_to_gray
 
 NORMAL_90 = 1.6449

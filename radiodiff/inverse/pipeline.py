@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from radiodiff.data.measurements import Measurements, check_noise_std
 from radiodiff.errors import InputError
 from radiodiff.inverse import sensing
-from radiodiff.inverse.filtering import FilterSettings, sample_posterior
+from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.prior import make_denoiser
+from radiodiff.inverse.settings import FilterSettings
 from radiodiff.inverse.tiling import tile_denoiser
 from radiodiff.units import MAP_SIZE
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from radiodiff import interop
 from radiodiff.errors import InputError
-from radiodiff.inverse.filtering import Denoiser
+from radiodiff.inverse.particles import Denoiser
 from radiodiff.units import MAP_SIZE
 from radiodiff.weights import read_checkpoint
 

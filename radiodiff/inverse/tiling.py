@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from radiodiff.errors import InputError
-from radiodiff.inverse.filtering import Denoiser
+from radiodiff.inverse.particles import Denoiser
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:

@@ -3,8 +3,9 @@ import torch
 from pydantic import ValidationError
 
 from radiodiff.errors import InputError
-from radiodiff.inverse.filtering import FilterSettings, sample_posterior
+from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
+from radiodiff.inverse.settings import FilterSettings
 
 ALPHAS_CUMPROD = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 METHODS = {
@@ -12,12 +13,14 @@ METHODS = {
     "candidates": FilterSettings(method="published", proposal="prior", stochasticity=0.95),
     "matched shared": FilterSettings(noise_path="shared", stochasticity="ddpm"),
     "matched fresh": FilterSettings(),
+    "matched held": FilterSettings(noise_path="held", stochasticity="ddpm"),
 }
 
 
 def white_prior(x, abar):
     """The exact noise predictor of N(0, I): E[eps | x_t] = sqrt(1 - abar) x_t."""
-    return (1.0 - abar).sqrt().to(x.dtype).view(-1, *[1] * (x.ndim - 1)) * x
+    abar = abar.view(-1, *[1] * (x.ndim - 1)) if abar.ndim == 1 else abar
+    return (1.0 - abar).sqrt().to(x.dtype) * x
 
 
 def problem(batch=3, dims=(1, 6, 6), noise_std=0.3):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from radiodiff.inverse.filtering import CALIBRATED, FilterSettings, sample_posterior
+from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
+from radiodiff.inverse.settings import CALIBRATED, FilterSettings
 
 ALPHAS_CUMPROD = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 EXACT = CALIBRATED.model_copy(update={"clip": False})
@@ -24,6 +25,18 @@ def gaussian_prior(covariance):
     return denoise
 
 
+def gaussian_prior_of_levels(covariance):
+    """E[eps | x] with a level for every coordinate: S (R C R + S^2)^-1 x, R^2 = abar = 1 - S^2."""
+
+    def denoise(x, abar):
+        assert (abar == abar[0]).all()
+        signal, noise = abar[0].sqrt(), (1.0 - abar[0]).sqrt()
+        total = signal[:, None] * covariance * signal + torch.diag(noise**2)
+        return (x.double() @ torch.linalg.inv(total) * noise).float()
+
+    return denoise
+
+
 def exact_posterior(covariance, index, y, noise_std):
     block = covariance[index][:, index] + torch.diag(noise_std**2)
     gain = torch.linalg.solve(block, covariance[index]).T
@@ -39,13 +52,25 @@ def moments(result):
     return mean, torch.einsum("bm,bmi,bmj->ij", weights, offset, offset)
 
 
-def run(covariance, index, y, noise_std, *, settings, particles, steps, runs, seed=0):
+def run(
+    covariance,
+    index,
+    y,
+    noise_std,
+    *,
+    settings,
+    particles,
+    steps,
+    runs,
+    seed=0,
+    prior=gaussian_prior,
+):
     size = len(covariance)
     values, sigma = torch.zeros(runs, size), torch.zeros(runs, size)
     observed = torch.zeros(runs, size, dtype=torch.bool)
     values[:, index], sigma[:, index], observed[:, index] = y.float(), noise_std.float(), True
     return sample_posterior(
-        gaussian_prior(covariance),
+        prior(covariance),
         values,
         observed,
         sigma,
@@ -116,6 +141,35 @@ def test_matched_filter_in_sixteen_dimensions(count, noise_std):
     )
     found_mean, found = moments(result)
     assert (found_mean - mean).abs().max() <= 0.05  # prior standard deviations are 1
+    assert (found - covariance).norm() <= 0.1 * covariance.norm()
+    ratio = (found.diag() / covariance.diag())[index]
+    assert (ratio - 1.0).abs().max() <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("count", "noise_std"), [(1, 0.3), (5, "per sample"), (15, 0.05), (15, "per sample")]
+)
+def test_measurements_held_at_their_level_give_the_posterior_with_one_particle(count, noise_std):
+    index = SIXTEEN[count]
+    if noise_std == "per sample":
+        sigma = torch.linspace(0.05, 0.3, count + 1, dtype=torch.float64)[1:]
+    else:
+        sigma = torch.full((count,), noise_std, dtype=torch.float64)
+    y = draw_16(index, sigma)
+    mean, covariance = exact_posterior(COVARIANCE_16, index, y, sigma)
+    result = run(
+        COVARIANCE_16,
+        index,
+        y,
+        sigma,
+        settings=EXACT.model_copy(update={"noise_path": "held"}),
+        particles=1,
+        steps=1000,
+        runs=4000,
+        prior=gaussian_prior_of_levels,
+    )
+    found_mean, found = moments(result)
+    assert (found_mean - mean).abs().max() <= 0.05
     assert (found - covariance).norm() <= 0.1 * covariance.norm()
     ratio = (found.diag() / covariance.diag())[index]
     assert (ratio - 1.0).abs().max() <= 0.1

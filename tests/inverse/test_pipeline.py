@@ -4,13 +4,13 @@ from diffusers import DDPMPipeline, UNet2DModel
 
 from radiodiff.data.measurements import Measurements, measure
 from radiodiff.errors import InputError
-from radiodiff.inverse.filtering import FilterSettings
 from radiodiff.inverse.pipeline import (
     InverseOutput,
     RadioDiffInversePipeline,
     merge_measurements,
 )
 from radiodiff.inverse.prior import build_noise_schedule, build_prior
+from radiodiff.inverse.settings import FilterSettings
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,136 @@
+"""What the filters share: the problem, the particles, and the network applied to them.
+
+Shapes: B maps, M particles, ``dims`` of one map (any number of axes). Levels are ``alpha_bar``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from radiodiff.errors import InputError
+from radiodiff.inverse.resampling import Generators, effective_sample_size, resample
+from radiodiff.inverse.settings import FilterSettings
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(x_t of shape (N, *dims), alpha_bar of shape (N,)) -> the noise in x_t, (N, *dims). Where a level
+for every pixel can be given, alpha_bar may also have the shape of x_t."""
+Progress = Callable[[int, int], None]
+"""(steps done, steps to do) -> None."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Maps with the same schedule, and what was measured of them."""
+
+    y: Tensor
+    """(B, *dims) measured values; anything where nothing was observed."""
+    observed: Tensor
+    """(B, *dims) bool."""
+    noise_std: Tensor
+    """(B, *dims) sigma of every value, >= 0."""
+    alpha_bar: Tensor
+    """(K + 1,) float64 increasing levels, the last one 1."""
+    num_particles: int
+    generator: Generators
+    """One per map, or one for the whole batch."""
+    start: Tensor | None
+    """(B, M, *dims) maps to begin from, noised to the first level; None begins from noise."""
+
+    def normal(self, count: int | None = None) -> Tensor:
+        """Draw standard normal noise for ``count`` maps (all particles by default) of each map."""
+        shape = (len(self.y), count or self.num_particles, *self.y.shape[1:])
+        return randn_tensor(
+            shape, generator=self.generator, device=self.y.device, dtype=self.y.dtype
+        )
+
+    def begin(self, noise: Tensor) -> Tensor:
+        """Return particles at the first level: the noise, or the given maps noised to it."""
+        if self.start is None:
+            return noise
+        start = self.start[:, : noise.shape[1]].to(noise.dtype)
+        return diffuse(start, self.alpha_bar[0], noise)
+
+    def equal_weights(self, count: int) -> Tensor:
+        """Return the (B, count) float64 logarithms of equal weights."""
+        return torch.zeros((len(self.y), count), dtype=torch.float64, device=self.y.device)
+
+
+@dataclass
+class Network:
+    """The denoiser applied to (B, M, *dims), in calls of limited size and checked for NaN."""
+
+    denoiser: Denoiser
+    batch_limit: int | None
+    steps: int
+    progress: Progress | None
+    done: int = 0
+
+    def __call__(self, x: Tensor, level: Tensor, step: int) -> Tensor:
+        """Predict the noise.
+
+        Args:
+            x: (B, M, *dims).
+            level: (), or one for every pixel, broadcastable to ``x``.
+            step: index of the step, for the message.
+
+        Raises:
+            InputError: the network returned values that are not finite.
+        """
+        flat = x.flatten(0, 1)
+        chunks = flat.split(self.batch_limit or len(flat))
+        if level.ndim == 0:
+            levels: Sequence[Tensor] = [level.expand(len(part)) for part in chunks]
+        else:
+            levels = level.expand_as(x).flatten(0, 1).split(len(chunks[0]))
+        eps = torch.cat([self.denoiser(*call) for call in zip(chunks, levels, strict=True)])
+        if not torch.isfinite(eps).all():
+            noise = float(1.0 / level.min() - 1.0) ** 0.5
+            raise InputError(
+                f"the prior returned values that are not finite at step {step + 1} (noise level "
+                f"{noise:.3g}); check its weights and precision"
+            )
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.steps)
+        return eps.view_as(x).to(x.dtype)
+
+
+def diffuse(clean: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+    """Return sqrt(level) clean + sqrt(1 - level) noise, in the dtype of the noise."""
+    return level.sqrt().to(noise.dtype) * clean + (1.0 - level).sqrt().to(noise.dtype) * noise
+
+
+def select(particles: Tensor, parents: Tensor) -> Tensor:
+    """Return the particles (B, M, *dims) at the indices (B, N)."""
+    index = parents.view(*parents.shape, *[1] * (particles.ndim - 2))
+    return particles.gather(1, index.expand(*parents.shape, *particles.shape[2:]))
+
+
+def resample_if_poor(
+    log_weights: Tensor, mean: Tensor, settings: FilterSettings, generator: Generators
+) -> tuple[Tensor, Tensor]:
+    """Draw parents for the maps whose effective sample size fell too low, eq. (40).
+
+    Args:
+        log_weights: (B, M) float64.
+        mean: (B, M, *dims) what every particle is proposed around.
+        settings: scheme and threshold.
+        generator: source of the draws.
+
+    Returns:
+        The weights, equal where parents were drawn, and the means of the parents.
+    """
+    count = log_weights.shape[1]
+    if settings.resampling == "none" or count == 1:
+        return log_weights, mean
+    # Every map draws, so that its random numbers do not depend on the other maps' weights.
+    parents = resample(log_weights, settings.resampling, generator)
+    poor = effective_sample_size(log_weights) <= settings.ess_threshold * count
+    keep = torch.arange(count, device=parents.device).expand_as(parents)
+    parents = torch.where(poor[:, None], parents, keep)
+    return torch.where(poor[:, None], 0.0, log_weights), select(mean, parents)

@@ -1,0 +1,98 @@
+"""RadioDiff-Inverse as printed: the measurement as a sequence of likelihoods, eqs. (26) to (41).
+
+One measurement is counted once per step, and the result is pinned to the noisy value.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from radiodiff.inverse.particles import Network, Problem, resample_if_poor, select
+from radiodiff.inverse.resampling import Generators, resample
+from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.transitions import (
+    conditional_step,
+    log_likelihood,
+    measurement_step,
+    predict_clean,
+    prior_step,
+    stochastic_share,
+)
+
+
+def published_filter(
+    network: Network, problem: Problem, settings: FilterSettings
+) -> tuple[Tensor, Tensor]:
+    """Carry the measurement up the diffusion with its own error, and weigh by it at every level.
+
+    Returns:
+        Samples (B, M, *dims), one instead of M with the proposal ``prior``, and their float64
+        logarithmic weights.
+    """
+    y, observed, alpha_bar = problem.y, problem.observed, problem.alpha_bar
+    dtype = y.dtype
+    candidates = settings.proposal == "prior"
+    kept = 1 if candidates else problem.num_particles
+    y_0, seen = y[:, None], observed[:, None]
+    sigma2 = torch.where(observed, problem.noise_std.to(dtype).square(), torch.inf)[:, None]
+
+    # y_N ~ N(0, A A^T); carried on from a later level it is y_0 diffused to it.
+    top = alpha_bar[0].to(dtype)
+    y_t = problem.normal(1)
+    if problem.start is not None:
+        y_t = top.sqrt() * y_0 + (1.0 - top).sqrt() * y_t
+    # eqs. (30), (31)
+    x = problem.begin(problem.normal(kept))
+    if problem.start is None:
+        mean, variance = conditional_step(
+            torch.zeros_like(x), torch.ones_like(top), y_t, top * sigma2
+        )
+        x = mean + variance.sqrt() * x
+    log_weights = problem.equal_weights(kept)
+
+    for k, (t, s) in enumerate(pairwise(alpha_bar)):
+        eps = network(x, t, k)
+        x_0 = predict_clean(x, eps, t.to(dtype), settings.clip)
+        c = stochastic_share(settings.stochasticity, t, s).to(dtype)
+        s_, t_ = s.to(dtype), t.to(dtype)
+        mean, variance = prior_step(x_0, eps, s_, c)
+        # eq. (29); the likelihood of y_s has variance abar_s sigma^2, eq. (32)
+        y_t = measurement_step(y_t, y_0, t_, s_, c, problem.normal(1))
+        noise = problem.normal()
+        if candidates:
+            x = _candidate_step(mean, variance, y_t, seen, s_ * sigma2, noise, problem.generator)
+            continue
+        if variance > 0:
+            log_weights = log_weights + log_likelihood(y_t, mean, variance + s_ * sigma2, seen)
+            log_weights, mean = resample_if_poor(log_weights, mean, settings, problem.generator)
+        mean, variance = conditional_step(mean, variance, y_t, s_ * sigma2)
+        x = mean + variance.sqrt() * noise
+    return x, log_weights
+
+
+def _candidate_step(
+    mean: Tensor,
+    variance: Tensor,
+    y_s: Tensor,
+    observed: Tensor,
+    likelihood_variance: Tensor,
+    noise: Tensor,
+    generator: Generators,
+) -> Tensor:
+    """Draw M candidates from the prior's step and keep one, eqs. (35)-(41) as printed.
+
+    The printed weight holds the density of the proposal as well, which the draw itself has already
+    accounted for. In eq. (37) sigma_t is read as the measurement's sigma, as in eqs. (31) and (32).
+    """
+    x = mean + variance.sqrt() * noise
+    everywhere = torch.ones_like(observed)
+    log_weights = torch.zeros(x.shape[:2], dtype=torch.float64, device=x.device)
+    if variance > 0:
+        log_weights = log_likelihood(x, mean, variance, everywhere)
+    certain = likelihood_variance.clamp(min=torch.finfo(x.dtype).tiny)
+    log_weights = log_weights + log_likelihood(y_s, x, certain, observed)
+    chosen = resample(log_weights, "multinomial", generator)[:, :1]
+    return select(x, chosen)

@@ -1,0 +1,49 @@
+"""How the posterior is sampled: the settings of :mod:`radiodiff.inverse.filtering`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from radiodiff.config import Settings
+from radiodiff.inverse.levels import Spacing
+from radiodiff.inverse.resampling import Resampling
+
+
+class FilterSettings(Settings):
+    """How the posterior is sampled."""
+
+    method: Literal["published", "matched"] = "matched"
+    """``published``: likelihood at every level, as in the paper; ``matched``: at its own level."""
+    proposal: Literal["conditional", "prior"] = "conditional"
+    """``published`` only. ``conditional``: the closed-form Gaussian of eq. (34); ``prior``: M
+    candidates from eq. (35), one kept by eq. (40), hence a single sample."""
+    noise_path: Literal["shared", "fresh", "held"] = "fresh"
+    """``matched`` only. ``shared``: one noisy path of the measurements, followed with weights,
+    exact in the limit of many particles; ``fresh``: new noise on the measurements at every level
+    and for every particle, without weights, more robust to an imperfect prior; ``held``:
+    measurements stay at their own level, exact for any number of particles, but the prior must take
+    a level for every pixel (``level_map`` of :class:`radiodiff.inverse.prior.PatchUNet`)."""
+    stochasticity: Literal["ddpm"] | float = 1.0
+    """Share c of fresh noise in a prior step, in [0, 1]; ``ddpm``: the posterior variance."""
+    spacing: Spacing = "uniform"
+    """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""
+    resampling: Resampling = "systematic"
+    """How parents are drawn; ``none`` keeps every particle with its weight."""
+    ess_threshold: float = Field(default=0.5, gt=0, le=1)
+    """Resample when the effective sample size is at most this share of M."""
+    clip: bool = True
+    """Limit the estimate of the clean map to [-1, 1]."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FilterSettings:
+        c = self.stochasticity
+        if not isinstance(c, str) and not 0.0 <= c <= 1.0:
+            raise ValueError(f"stochasticity is {c!r}; allowed are 'ddpm' and numbers in [0, 1]")
+        return self
+
+
+CALIBRATED = FilterSettings(noise_path="shared", stochasticity="ddpm", spacing="log_snr")
+"""Settings whose samples have the posterior's spread in the limit of many particles and steps; the
+defaults of :class:`FilterSettings` aim at the mean map with an imperfect prior."""
