@@ -13,6 +13,7 @@ from radiodiff.inverse.experiment import InverseConfig
 from radiodiff.inverse.survey import SurveyConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
+from radiodiff.reproduce.settings import ReproduceConfig
 from radiodiff.simulate.dataset import SimulateConfig
 from radiodiff.training.baseline_settings import BaselineExperiment
 from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
@@ -33,6 +34,9 @@ MODELS: dict[str, type[Settings]] = {
     "simulate": SimulateConfig,
     "demo": DemoConfig,
     "survey": SurveyConfig,
+    "radiodiff_": ReproduceConfig,
+    "inverse_": ReproduceConfig,
+    "smoke": ReproduceConfig,
 }
 
 

@@ -1,8 +1,9 @@
-"""Figures that put maps side by side: prompt, measurements, truth, results and their errors."""
+"""Figures: maps side by side (prompt, measurements, truth, results, errors), and curves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ ERROR_LIMIT_DB = 20.0
 GAIN_COLOURS = "viridis"
 ERROR_COLOURS = "RdBu_r"
 UNOBSERVED_COLOUR = "0.85"
+VEHICLE_COLOURS = "Blues"
+CURVE_COLOURS = ("C0", "C2", "C1", "C3", "C4", "C5", "C6", "C7", "C8", "C9")
 
 
 def comparison_figure(
@@ -29,6 +32,7 @@ def comparison_figure(
     results: Mapping[str, torch.Tensor],
     *,
     buildings: torch.Tensor | None = None,
+    vehicles: torch.Tensor | None = None,
     transmitters: torch.Tensor | None = None,
     inputs: Mapping[str, torch.Tensor] | None = None,
     names: Sequence[str] = (),
@@ -39,6 +43,7 @@ def comparison_figure(
         truth: (N, H, W) gray.
         results: label -> (N, H, W) gray, reconstructions or generated samples.
         buildings: (N, H, W) bool, drawn as the prompt; None leaves the prompt out.
+        vehicles: (N, H, W) bool, drawn over the buildings.
         transmitters: (N, 2) of (row, column), marked in prompt and truth.
         inputs: label -> (N, H, W) gray such as measurements; NaN is drawn as unobserved.
         names: a label for every row.
@@ -55,6 +60,8 @@ def comparison_figure(
         _require(tuple(maps.shape) == tuple(truth.shape), label, maps, truth)
     if buildings is not None:
         _require(tuple(buildings.shape) == tuple(truth.shape), "buildings", buildings, truth)
+    if vehicles is not None:
+        _require(tuple(vehicles.shape) == tuple(truth.shape), "vehicles", vehicles, truth)
     if transmitters is not None:
         _require(tuple(transmitters.shape) == (len(truth), 2), "transmitters", transmitters, truth)
 
@@ -82,6 +89,9 @@ def comparison_figure(
         if buildings is not None:
             panel = next(remaining)
             panel.imshow(_array(buildings[row]), cmap="Greys", vmin=0, vmax=1.6)
+            if vehicles is not None:
+                shown = np.ma.masked_less(_array(vehicles[row]), 0.5)
+                panel.imshow(shown, cmap=VEHICLE_COLOURS, vmin=0, vmax=1)
             _mark(panel, transmitters, row)
         for maps in inputs.values():
             _draw_gain(next(remaining), maps[row], gain_norm)
@@ -103,6 +113,58 @@ def comparison_figure(
     _colour_bar(figure, axes, gain_norm, GAIN_COLOURS, "path gain (dB)")
     if results:
         _colour_bar(figure, axes, error_norm, ERROR_COLOURS, "error (dB)")
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot.
+
+    Attributes:
+        method: gives the colour.
+        scenario: named in the legend.
+        x: positions.
+        mean: values there.
+        half_width: of the band; NaN draws none.
+        dashed: line style.
+    """
+
+    method: str
+    scenario: str
+    x: Sequence[float]
+    mean: Sequence[float]
+    half_width: Sequence[float]
+    dashed: bool
+
+
+def curve_figure(curves: Sequence[Curve], x_label: str, y_label: str, title: str) -> Figure:
+    """Draw metrics over a setting, one colour for each method, with bands.
+
+    Args:
+        curves: at least one.
+        x_label: with its unit.
+        y_label: with its unit.
+        title: above the plot.
+    """
+    if not curves:
+        raise InputError("figure: there is no curve")
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    methods = list(dict.fromkeys(curve.method for curve in curves))
+    for curve in curves:
+        colour = CURVE_COLOURS[methods.index(curve.method) % len(CURVE_COLOURS)]
+        x, mean, half = (np.asarray(v, float) for v in (curve.x, curve.mean, curve.half_width))
+        style = "--" if curve.dashed else "-"
+        label = f"{curve.method} ({curve.scenario})"
+        axes.plot(x, mean, style, color=colour, marker="o", markersize=4, label=label)
+        axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+    axes.set_xticks(sorted({x for curve in curves for x in curve.x}))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_title(title, fontsize="medium")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
     return figure
 
 

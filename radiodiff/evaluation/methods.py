@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -23,13 +24,14 @@ from torch import Tensor
 from radiodiff.config import Settings
 from radiodiff.data.measurements import Measurements
 from radiodiff.data.prompts import PAPER_PROMPT
-from radiodiff.data.radiomapseer import DataConfig, Sample, build_dataset
+from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_dataset
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.decoupled import Mode
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.inverse.experiment import load_pipeline
 from radiodiff.inverse.interpolation import INTERPOLATORS
+from radiodiff.inverse.settings import FilterSettings
 from radiodiff.models.baselines.pipeline import BaselinePipeline
 from radiodiff.training.stream import mix_seed
 from radiodiff.units import model_to_gray
@@ -58,6 +60,8 @@ class MapBatch:
 
 Predict = Callable[[MapBatch], Tensor]
 """Returns (N, H, W) gray; values outside [0, 1] are clipped afterwards."""
+Observe = Callable[[Sample, int], Measurements]
+"""Measures a sample from a seed, (1, 1, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,9 @@ class Method:
     needs_measurements: bool = False
 
 
-class MethodSettings(Settings):
-    """Which method is run, and how."""
+class SamplingSettings(Settings):
+    """How a method that samples is run; the others do not look at it."""
 
-    source: str = Field(min_length=1)
-    """A name in METHODS, a folder that a training script exported, or package.module:function."""
     num_inference_steps: int | None = Field(None, ge=1)
     """Sampler steps of RadioDiff, network calls per particle of RadioDiff-Inverse; null takes 5
     and 100."""
@@ -87,6 +89,17 @@ class MethodSettings(Settings):
     """``mean`` or ``sample`` of RadioDiff; null takes what the model was trained with."""
     num_particles: int = Field(5, ge=1)
     """Samples of each map by RadioDiff-Inverse, whose mean is scored."""
+    filter: FilterSettings = FilterSettings()
+    """How RadioDiff-Inverse samples the posterior."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the prior of RadioDiff-Inverse."""
+
+
+class MethodSettings(SamplingSettings):
+    """Which method is run, and how."""
+
+    source: str = Field(min_length=1)
+    """A name in METHODS, a folder that a training script exported, or package.module:function."""
     device: str = "cpu"
     """A torch device."""
 
@@ -164,7 +177,7 @@ def predict_maps(
     *,
     batch_size: int = 8,
     max_maps: int | None = None,
-    observe: Callable[[Sample, int], Measurements] | None = None,
+    observe: Observe | None = None,
     seed: int = 0,
 ) -> Iterator[PredictedMap]:
     """Run a method over one part of a dataset.
@@ -175,37 +188,65 @@ def predict_maps(
         part: of the split.
         batch_size: maps in one call of the method.
         max_maps: the first so many maps; None takes all.
-        observe: measures a sample from a seed, (1, 1, H, W); None gives no measurements.
+        observe: measures every map; None gives no measurements.
         seed: the seeds of measurements and of methods follow from it and the map's name.
 
     Raises:
         InputError: the data cannot be read, the method needs measurements and ``observe`` is None,
             or the method returns no finite maps of the right shape.
     """
-    if method.needs_measurements and observe is None:
-        raise InputError("the method needs measurements, and none are made here")
-    features = {"prompt_features": method.prompt_features}
-    dataset = build_dataset(data.model_copy(update=features), part)
+    dataset = open_for(method, data, part)
     count = min(len(dataset), max_maps or len(dataset))
     for first in range(0, count, batch_size):
-        chosen = range(first, min(first + batch_size, count))
-        items = [dataset[index] for index in chosen]
-        seeds = [mix_seed(seed, *dataset.pairs[index]) for index in chosen]
-        batch = MapBatch(
-            prompt=torch.stack([item["prompt"] for item in items]),
-            measurements=None if observe is None else _observe_all(observe, items, seeds),
-            names=tuple(item["name"] for item in items),
-            seeds=tuple(seeds),
-        )
-        gray = _checked(method.predict(batch), (len(items), *dataset.shape))
-        for item, one in zip(items, gray, strict=True):
-            truth = model_to_gray(item["gain"][0])
-            yield PredictedMap(item["name"], one, truth, item["buildings"][0])
+        indices = range(first, min(first + batch_size, count))
+        yield from predict_batch(method, dataset, indices, observe=observe, seed=seed)
 
 
-def _observe_all(
-    observe: Callable[[Sample, int], Measurements], items: list[Sample], seeds: list[int]
-) -> Measurements:
+def open_for(method: Method, data: DataConfig, part: Part) -> RadioMapSeer:
+    """Open one part of a dataset with the prompt that a method asks for."""
+    features = {"prompt_features": method.prompt_features}
+    return build_dataset(data.model_copy(update=features), part)
+
+
+def make_batch(
+    dataset: RadioMapSeer, indices: Sequence[int], observe: Observe | None, seed: int
+) -> tuple[MapBatch, list[Sample]]:
+    """Read some maps of a dataset and measure them; see :func:`predict_maps`."""
+    items = [dataset[index] for index in indices]
+    seeds = [mix_seed(seed, *dataset.pairs[index]) for index in indices]
+    batch = MapBatch(
+        prompt=torch.stack([item["prompt"] for item in items]),
+        measurements=None if observe is None else _observe_all(observe, items, seeds),
+        names=tuple(item["name"] for item in items),
+        seeds=tuple(seeds),
+    )
+    return batch, items
+
+
+def predict_batch(
+    method: Method,
+    dataset: RadioMapSeer,
+    indices: Sequence[int],
+    *,
+    observe: Observe | None = None,
+    seed: int = 0,
+) -> list[PredictedMap]:
+    """Run a method over some maps of a dataset that :func:`open_for` opened, in one call.
+
+    Raises:
+        InputError: as :func:`predict_maps`.
+    """
+    if method.needs_measurements and observe is None:
+        raise InputError("the method needs measurements, and none are made here")
+    batch, items = make_batch(dataset, indices, observe, seed)
+    gray = _checked(method.predict(batch), (len(items), *dataset.shape))
+    return [
+        PredictedMap(item["name"], one, model_to_gray(item["gain"][0]), item["buildings"][0])
+        for item, one in zip(items, gray, strict=True)
+    ]
+
+
+def _observe_all(observe: Observe, items: list[Sample], seeds: list[int]) -> Measurements:
     drawn = [observe(item, seed) for item, seed in zip(items, seeds, strict=True)]
     noise = [one.noise_std for one in drawn if one.noise_std is not None]
     return Measurements(
@@ -272,7 +313,7 @@ def _baseline(pipeline: BaselinePipeline, settings: MethodSettings) -> Method:
 
 
 def _inverse(directory: Path, settings: MethodSettings) -> Method:
-    pipeline = load_pipeline(directory, settings.device, "float32")
+    pipeline = load_pipeline(directory, settings.device, settings.dtype)
     steps = settings.num_inference_steps or INVERSE_STEPS
 
     def predict(batch: MapBatch) -> Tensor:
@@ -282,6 +323,7 @@ def _inverse(directory: Path, settings: MethodSettings) -> Method:
             num_particles=settings.num_particles,
             num_inference_steps=steps,
             generator=[torch.Generator(settings.device).manual_seed(s) for s in batch.seeds],
+            settings=settings.filter,
         )
         return model_to_gray(output.mean[:, 0])
 

@@ -1,0 +1,15 @@
+"""Tables and figures of both papers: train what is missing, predict, score, write."""
+
+from radiodiff.cli import parse_config, run_main
+from radiodiff.reproduce.run import reproduce
+from radiodiff.reproduce.settings import ReproduceConfig
+
+
+def main() -> None:
+    """Read the configuration, compare, and say where the report is."""
+    config, _ = parse_config(ReproduceConfig, __doc__ or "")
+    print(f"wrote {reproduce(config)}")
+
+
+if __name__ == "__main__":
+    run_main(main)
