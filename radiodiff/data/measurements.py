@@ -6,12 +6,13 @@ map; "aware" observes every building pixel as well and counts outdoor pixels onl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from radiodiff.data.reports import Reports
 from radiodiff.errors import InputError
 from radiodiff.units import db_std_to_model, db_to_model, model_to_db
 
@@ -29,6 +30,8 @@ class Measurements:
     """(B, 1, H, W) bool, true where a value was observed."""
     noise_std: Tensor | None = None
     """(B, 1, H, W) float32 sigma of every value in model range; None leaves it to the caller."""
+    reports: tuple[Reports, ...] | None = None
+    """The same of every map at the exact positions, where these are known."""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 4 or self.values.shape[1] != 1:
@@ -52,16 +55,26 @@ class Measurements:
                     f"{tuple(self.values.shape)} like the values"
                 )
             check_noise_std(self.noise_std[self.mask])
+        if self.reports is not None and len(self.reports) != len(self.values):
+            raise InputError(f"{len(self.reports)} sets of reports for {len(self.values)} maps")
 
     def with_noise(self, noise_std: float | Tensor) -> Measurements:
         """Return the same values with sigma set to a number or a (B, 1, H, W) tensor."""
         sigma = torch.as_tensor(noise_std, dtype=self.values.dtype, device=self.values.device)
-        return Measurements(self.values, self.mask, sigma.expand_as(self.values))
+        sigma = sigma.expand_as(self.values)
+        reports = self.reports
+        if reports is not None:
+            maps = sigma.double().cpu().numpy()
+            reports = tuple(
+                replace(own, noise_std=maps[b, 0][tuple(own.cells.T)])
+                for b, own in enumerate(reports)
+            )
+        return Measurements(self.values, self.mask, sigma, reports)
 
     def to(self, device: torch.device | str) -> Measurements:
         """Return a copy on ``device``."""
         noise_std = None if self.noise_std is None else self.noise_std.to(device)
-        return Measurements(self.values.to(device), self.mask.to(device), noise_std)
+        return Measurements(self.values.to(device), self.mask.to(device), noise_std, self.reports)
 
 
 def check_noise_std(noise_std: float | Tensor) -> None:
@@ -197,22 +210,11 @@ def combine_reports(
     Raises:
         InputError: positions outside the grid, values or noise that are not usable.
     """
-    positions = np.asarray(positions, dtype=np.float64).reshape(-1, 2)
     values = np.asarray(values, dtype=np.float64)
     sigma = np.broadcast_to(np.asarray(noise_std, dtype=np.float64), values.shape)
-    if not np.isfinite(values).all() or not np.isfinite(positions).all():
-        raise InputError("a report has a value or position that is not finite; leave it out")
-    if not (np.isfinite(sigma) & (sigma > 0)).all():
-        raise InputError("reports need a noise level > 0 each, so that they can be averaged")
-    cells = np.rint(positions).astype(np.int64)
-    outside = ((cells < 0) | (cells >= np.array(shape))).any(axis=1)
-    if outside.any():
-        row, column = positions[outside][0]
-        raise InputError(
-            f"{int(outside.sum())} of {len(cells)} reports lie outside the grid of {shape[0]} x "
-            f"{shape[1]}, the first at row {row:g}, column {column:g}"
-        )
-    index = np.ravel_multi_index((cells[:, 0], cells[:, 1]), shape)
+    positions = np.asarray(positions, dtype=np.float64).reshape(-1, 2)
+    reports = Reports(positions, values, sigma, shape)
+    index = np.ravel_multi_index(tuple(reports.cells.T), shape)
     size = shape[0] * shape[1]
     precision = np.bincount(index, weights=sigma**-2, minlength=size)
     weighted = np.bincount(index, weights=values * sigma**-2, minlength=size)
@@ -220,7 +222,7 @@ def combine_reports(
     safe = np.where(seen, precision, 1.0)
     fields = (np.where(seen, weighted, 0.0) / safe, seen, np.where(seen, safe**-0.5, 0.0))
     mean, mask, std = (torch.from_numpy(f.reshape(1, 1, *shape)) for f in fields)
-    return Measurements(mean.float(), mask, std.float())
+    return Measurements(mean.float(), mask, std.float(), (reports,))
 
 
 def _outdoors(shape: tuple[int, int], buildings: np.ndarray | None) -> np.ndarray:

@@ -13,13 +13,18 @@ Shapes: B maps, M particles, ``dims`` of one map (any number of axes). Levels ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from radiodiff.data.reports import Reports
+from radiodiff.errors import InputError
+from radiodiff.inverse.combined import Operator, combined_filter
 from radiodiff.inverse.levels import insert_levels, measurement_level, share_levels
 from radiodiff.inverse.matched import held_filter, noised_filter
+from radiodiff.inverse.operators import PixelOperator, ReportOperator
 from radiodiff.inverse.particles import Denoiser, Network, Problem, Progress
 from radiodiff.inverse.published import published_filter
 from radiodiff.inverse.resampling import Generators
@@ -51,6 +56,7 @@ def sample_posterior(
     start: Tensor | None = None,
     batch_limit: int | None = None,
     progress: Progress | None = None,
+    reports: Sequence[Reports] | None = None,
 ) -> FilterResult:
     """Sample maps given noisy values of some of their pixels.
 
@@ -68,13 +74,19 @@ def sample_posterior(
         start: (B, M, *dims) maps to begin from, noised to ``alpha_bar[0]``; None begins from noise.
         batch_limit: most maps in one network call; None puts no limit.
         progress: called with the steps done and to do after every step.
+        reports: of every map, between the pixels and besides ``y``; ``combined`` only.
 
     Returns:
         Samples in the dtype of ``y`` and their normalised weights.
 
     Raises:
-        InputError: the network returned values that are not finite.
+        InputError: the network returned values that are not finite, or ``reports`` are given for
+            another method.
     """
+    if reports is not None and settings.method != "combined":
+        raise InputError(
+            f"filter.method is {settings.method!r}; reports between the pixels need 'combined'"
+        )
     maps = range(len(y))
     noise_std = torch.stack(
         [share_levels(noise_std[b], observed[b], MAX_INSERTED_LEVELS) for b in maps]
@@ -87,10 +99,6 @@ def sample_posterior(
             own_levels = measurement_level(torch.unique(noise_std[b][observed[b]])).cpu()
             levels = insert_levels(alpha_bar, own_levels)
         groups.setdefault(tuple(levels.tolist()), []).append(b)
-    if settings.method == "published":
-        run = published_filter
-    else:
-        run = held_filter if settings.noise_path == "held" else noised_filter
     steps = sum(len(schedule) - 1 for schedule in groups)
     network = Network(denoiser, batch_limit, steps, progress)
     results: dict[int, tuple[Tensor, Tensor]] = {}
@@ -105,7 +113,18 @@ def sample_posterior(
             [generator[b] for b in members] if isinstance(generator, list) else generator,
             None if start is None else start[chosen],
         )
-        samples, log_weights = run(network, problem, settings)
+        if settings.method == "combined":
+            pixels = PixelOperator(y[chosen], observed[chosen], noise_std[chosen])
+            operator: Operator = pixels
+            if reports is not None:
+                operator = ReportOperator([reports[b] for b in members], pixels)
+            samples, log_weights = combined_filter(network, problem, settings, operator)
+        elif settings.method == "published":
+            samples, log_weights = published_filter(network, problem, settings)
+        elif settings.noise_path == "held":
+            samples, log_weights = held_filter(network, problem, settings)
+        else:
+            samples, log_weights = noised_filter(network, problem, settings)
         results.update(zip(members, zip(samples, log_weights, strict=True), strict=True))
     samples = torch.stack([results[b][0] for b in maps])
     return FilterResult(samples, torch.log_softmax(torch.stack([results[b][1] for b in maps]), 1))

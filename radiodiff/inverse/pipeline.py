@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -197,6 +197,9 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         measurements = measurements.to(self.device)
         y, observed, sigma = measurements.values, measurements.mask, measurements.noise_std
         assert sigma is not None
+        reports = measurements.reports if settings.method == "combined" else None
+        if reports is not None:
+            observed = torch.zeros_like(observed)
         if buildings is not None:
             buildings = _as_buildings(buildings, y)
             y = torch.where(buildings, BUILDING_VALUE, y)
@@ -204,7 +207,11 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             observed = observed | buildings
         denoiser = make_denoiser(self.unet, self.scheduler)
         rows, columns = y.shape[-2:]
-        extend = partial(F.pad, pad=self._extension(rows, columns, tile_overlap))
+        extension = self._extension(rows, columns, tile_overlap)
+        extend = partial(F.pad, pad=extension)
+        if reports is not None:
+            shape = (rows + extension[3], columns + extension[1])
+            reports = tuple(replace(own, shape=shape) for own in reports)
         if tile_overlap is not None:
             denoiser = tile_denoiser(denoiser, self._tile(), tile_overlap)
         with self.progress_bar(total=1) as bar:
@@ -225,6 +232,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 start=None if start is None else extend(start),
                 batch_limit=batch_limit,
                 progress=progress,
+                reports=reports,
             )
         samples, log_weights = result.samples[..., :rows, :columns], result.log_weights
         maps = range(len(y))
@@ -313,8 +321,12 @@ def merge_measurements(first: Measurements, second: Measurements) -> Measurement
     safe = torch.where(seen, total, 1.0)
     values = (precision * torch.stack([first.values, second.values])).sum(dim=0) / safe
     sigma = torch.where(seen, best / safe.sqrt(), 0.0)
+    reports = None
+    if first.reports is not None and second.reports is not None:
+        pairs = zip(first.reports, second.reports, strict=True)
+        reports = tuple(own.joined(other) for own, other in pairs)
     dtype = first.values.dtype
-    return Measurements(values.to(dtype), seen, sigma.to(dtype))
+    return Measurements(values.to(dtype), seen, sigma.to(dtype), reports)
 
 
 def _with_noise(measurements: Measurements, noise_std: float | Tensor | None) -> Measurements:

@@ -184,7 +184,8 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
 
     Raises:
         InputError: the network has neither one nor three input channels, or predicts something
-            unknown.
+            unknown; or, from the predictor, a level for every pixel is asked of a network that
+            takes one for the map.
     """
     channels = getattr(unet.config, "in_channels", 1)
     if channels not in (1, 3):
@@ -199,6 +200,11 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
     log_snr = np.log(alphas_cumprod) - np.log1p(-alphas_cumprod)
 
     def denoise(x_t: Tensor, abar: Tensor) -> Tensor:
+        if abar.ndim > 1 and not getattr(unet.config, "level_map", False):
+            raise InputError(
+                "filter.noise_path is 'held', but this prior takes one noise level for the whole "
+                "map; use 'fresh' or 'shared', or train a prior with model.level_map"
+            )
         # A measurement may be cleaner than the cleanest level trained at.
         level = abar.double().cpu().numpy().clip(max=alphas_cumprod[0])
         wanted = np.log(level) - np.log1p(-level)

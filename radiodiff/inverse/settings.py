@@ -14,8 +14,10 @@ from radiodiff.inverse.resampling import Resampling
 class FilterSettings(Settings):
     """How the posterior is sampled."""
 
-    method: Literal["published", "matched"] = "matched"
-    """``published``: likelihood at every level, as in the paper; ``matched``: at its own level."""
+    method: Literal["published", "matched", "combined"] = "matched"
+    """``published``: likelihood at every level, as in the paper; ``matched``: at its own level;
+    ``combined``: the estimate of the clean map and the measurements by their precisions, which also
+    takes reports between the pixels."""
     proposal: Literal["conditional", "prior"] = "conditional"
     """``published`` only. ``conditional``: the closed-form Gaussian of eq. (34); ``prior``: M
     candidates from eq. (35), one kept by eq. (40), hence a single sample."""

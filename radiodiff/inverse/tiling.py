@@ -52,7 +52,7 @@ def tile_denoiser(denoiser: Denoiser, tile: tuple[int, int], overlap: int) -> De
         for top in tile_starts(x_t.shape[-2], tile[0], overlap):
             for left in tile_starts(x_t.shape[-1], tile[1], overlap):
                 part = (..., slice(top, top + tile[0]), slice(left, left + tile[1]))
-                eps[part] += weight * denoiser(x_t[part], abar)
+                eps[part] += weight * denoiser(x_t[part], abar if abar.ndim == 1 else abar[part])
                 total[part] += weight
         return eps / total
 

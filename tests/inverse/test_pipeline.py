@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, UNet2DModel
 
-from radiodiff.data.measurements import Measurements, measure
+from radiodiff.data.measurements import Measurements, combine_reports, measure
+from radiodiff.data.reports import Reports
 from radiodiff.errors import InputError
 from radiodiff.inverse.pipeline import (
     InverseOutput,
@@ -99,6 +101,29 @@ def test_update_repeats_part_of_the_steps_and_takes_the_new_values(pipeline, mea
     assert updated.measurements.mask.all()
     seen = new.mask[:, None].expand_as(updated.samples)
     assert float((updated.samples[seen] - 0.5).abs().max()) < 0.01
+
+
+def test_reports_between_the_pixels_are_taken_where_they_are(pipeline):
+    """On slopes, a report taken at the nearest centre is wrong by up to half a step of them."""
+    rng = np.random.default_rng(0)
+    gain = np.abs(np.indices((32, 32)).sum(axis=0) % 16 - 8) / 4.0 - 1.0
+    positions = rng.uniform(0, 31, (900, 2))
+    values = Reports(positions, np.zeros(900), np.ones(900), (32, 32)).matrix @ gain.ravel()
+    halves = [
+        combine_reports(positions[part], values[part], 0.01, (32, 32))
+        for part in (slice(600), slice(600, None))
+    ]
+    run = {"num_inference_steps": 20, "generator": generators(1)}
+    run["settings"] = FilterSettings(method="combined", spacing="log_snr")
+    first = pipeline(halves[0], num_particles=2, **run)
+    second = pipeline.update(first, halves[1], **run)
+    assert len(second.measurements.reports[0].values) == 900
+    matrix = second.measurements.reports[0].matrix
+    for out, count in ((first, 600), (second, 900)):
+        made = matrix[:count] @ out.mean[0, 0].double().numpy().ravel()
+        assert np.abs(made - values[:count]).mean() < 0.01
+    at_centres = gain[tuple(np.rint(positions).astype(int).T)]
+    assert np.abs(at_centres - values).mean() > 0.05
 
 
 def test_merging_weighs_by_precision():

@@ -85,6 +85,23 @@ class Says(torch.nn.Module):
         return self.output
 
 
+def test_a_level_for_every_pixel_generalises_one_for_the_map(tiny):
+    torch.manual_seed(0)
+    prior = build_prior(32, block_out_channels=(32, 64), level_map=True).eval()
+    x = torch.randn(2, 1, 32, 32)
+    t = torch.tensor([20.0, 700.0])
+    with torch.no_grad():
+        one = prior(x, t)
+        for_each = t.view(2, 1, 1, 1).repeat(1, 1, 32, 32)
+        torch.testing.assert_close(prior(x, for_each), one)
+        for_each[..., :16] = 5.0
+        assert not torch.allclose(prior(x, for_each), one, atol=1e-3)
+    level = torch.full(x.shape, 0.5).double()
+    make_denoiser(prior, build_noise_schedule())(x, level)
+    with pytest.raises(InputError, match="takes one noise level for the whole"):
+        make_denoiser(tiny, build_noise_schedule())(x, level)
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_prediction_types_agree(prediction):
     """The same estimate of the clean map, said as noise, as velocity and as the map."""

@@ -37,6 +37,13 @@ def test_pointwise_denoisers_do_not_notice_the_tiles():
     torch.testing.assert_close(found, torch.tanh(x))
 
 
+def test_levels_of_pixels_are_cut_like_the_map():
+    x = torch.randn(2, 1, 48, 40, generator=torch.Generator().manual_seed(0))
+    level = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
+    found = tile_denoiser(lambda x, abar: x * abar, (32, 24), 8)(x, level)
+    torch.testing.assert_close(found, x * level)
+
+
 def test_tiles_that_disagree_leave_no_seam():
     """A denoiser that returns one level per tile: the blend has no jump, only ramps."""
     levels = iter([0.0, 1.0, 0.3, -0.5, 0.2, 0.9])
