@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from radiodiff.inverse.particles import Network, Problem
@@ -38,10 +39,21 @@ def combined_filter(
     dtype = problem.y.dtype
     x = problem.begin(problem.normal())
     for k, (t, s) in enumerate(pairwise(problem.alpha_bar)):
+        if s < t:
+            x = problem.noised_again(x, t, s)
+            continue
+        x.requires_grad_(settings.guidance)
         eps = network(x, t, k)
-        x_0 = predict_clean(x, eps, t.to(dtype), settings.clip)
-        x_0 = operator.correct(x_0, estimate_variance(t))
-        x_0 = x_0.clamp(-1.0, 1.0) if settings.clip else x_0
+        # Where the estimate is clipped it has no gradient.
+        x_0 = predict_clean(x, eps, t.to(dtype), settings.clip and not settings.guidance)
+        variance = estimate_variance(t)
+        corrected = operator.correct(x_0.detach(), variance)
+        if settings.guidance:
+            # The gradient of the measurements' log-likelihood is J^T (corrected - x_0) / r^2.
+            (gradient,) = torch.autograd.grad(x_0, x, (corrected - x_0.detach()) / variance)
+            x, x_0 = x.detach(), x_0.detach()
+            corrected = x_0 + ((1.0 - t) / t.sqrt()).to(dtype) * gradient
+        x_0 = corrected.clamp(-1.0, 1.0) if settings.clip else corrected
         eps = (x - t.sqrt().to(dtype) * x_0) / (1.0 - t).sqrt().to(dtype)
         c = stochastic_share(settings.stochasticity, t, s)
         mean, variance = prior_step(x_0, eps, s.to(dtype), c.to(dtype))

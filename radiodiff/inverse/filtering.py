@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from torch import Tensor
 from radiodiff.data.reports import Reports
 from radiodiff.errors import InputError
 from radiodiff.inverse.combined import Operator, combined_filter
-from radiodiff.inverse.levels import insert_levels, measurement_level, share_levels
+from radiodiff.inverse.levels import harmonised, insert_levels, measurement_level, share_levels
 from radiodiff.inverse.matched import held_filter, noised_filter
 from radiodiff.inverse.operators import PixelOperator, ReportOperator
 from radiodiff.inverse.particles import Denoiser, Network, Problem, Progress
@@ -98,8 +99,9 @@ def sample_posterior(
         if settings.method == "matched":
             own_levels = measurement_level(torch.unique(noise_std[b][observed[b]])).cpu()
             levels = insert_levels(alpha_bar, own_levels)
+        levels = harmonised(levels, settings.harmonising)
         groups.setdefault(tuple(levels.tolist()), []).append(b)
-    steps = sum(len(schedule) - 1 for schedule in groups)
+    steps = sum(s > t for schedule in groups for t, s in pairwise(schedule))
     network = Network(denoiser, batch_limit, steps, progress)
     results: dict[int, tuple[Tensor, Tensor]] = {}
     for schedule, members in groups.items():

@@ -77,6 +77,22 @@ def insert_levels(alpha_bar: Tensor, inserted: Tensor) -> Tensor:
     return torch.unique(torch.cat([alpha_bar, inside.double()]))
 
 
+def harmonised(alpha_bar: Tensor, times: int) -> Tensor:
+    """Take every step but the last back and repeat it ``times`` times (RePaint).
+
+    Args:
+        alpha_bar: (K + 1,) increasing levels.
+        times: repetitions of a step; 0 leaves the levels as they are.
+
+    Returns:
+        (K + 1 + 2 times (K - 1),) levels; where one falls, noise is added again.
+    """
+    back_and_forth = torch.stack([alpha_bar[:-2], alpha_bar[1:-1]], dim=1).repeat(1, times)
+    return torch.cat(
+        [torch.cat([back_and_forth, alpha_bar[:-2, None]], dim=1).flatten(), alpha_bar[-2:]]
+    )
+
+
 def share_levels(noise_std: Tensor, observed: Tensor, max_levels: int) -> Tensor:
     """Limit the number of distinct noise levels among the samples of one map.
 

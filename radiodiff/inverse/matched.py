@@ -53,6 +53,9 @@ def noised_filter(
     log_weights = problem.equal_weights(problem.num_particles)
 
     for k, (t, s) in enumerate(pairwise(alpha_bar)):
+        if s < t:
+            x = problem.noised_again(x, t, s)
+            continue
         # 1. Step the prior.
         eps = network(x, t, k)
         x_0 = predict_clean(x, eps, t.to(dtype), settings.clip)
@@ -97,6 +100,9 @@ def held_filter(
     y_tau = abar_tau.sqrt().to(dtype) * y[:, None]
     x = torch.where(abar_tau >= alpha_bar[0], y_tau, problem.begin(problem.normal()))
     for k, (t, s) in enumerate(pairwise(alpha_bar)):
+        if s < t:
+            x = torch.where(abar_tau >= s, y_tau, problem.noised_again(x, t, s))
+            continue
         level = abar_tau.clamp(min=t)
         eps = network(x, level, k)
         x_0 = predict_clean(x, eps, level.to(dtype), settings.clip)

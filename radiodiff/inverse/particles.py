@@ -34,7 +34,7 @@ class Problem:
     noise_std: Tensor
     """(B, *dims) sigma of every value, >= 0."""
     alpha_bar: Tensor
-    """(K + 1,) float64 increasing levels, the last one 1."""
+    """(K + 1,) float64 levels, the last one 1. Each is a step; where one falls, noise is added."""
     num_particles: int
     generator: Generators
     """One per map, or one for the whole batch."""
@@ -54,6 +54,10 @@ class Problem:
             return noise
         start = self.start[:, : noise.shape[1]].to(noise.dtype)
         return diffuse(start, self.alpha_bar[0], noise)
+
+    def noised_again(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """Diffuse particles at level t on to the noisier level s."""
+        return diffuse(x, s / t, self.normal())
 
     def equal_weights(self, count: int) -> Tensor:
         """Return the (B, count) float64 logarithms of equal weights."""

@@ -7,6 +7,7 @@ network for a CPU.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -213,7 +214,7 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
         timestep = torch.as_tensor(t, dtype=torch.float32, device=x_t.device)
         parameter = next(unet.parameters())
         repeated = x_t.to(parameter.dtype).expand(-1, channels, -1, -1)
-        with torch.inference_mode():
+        with nullcontext() if x_t.requires_grad else torch.inference_mode():
             out = unet(repeated, timestep)
         out = out if isinstance(out, Tensor) else out.sample
         out = out[:, :channels].to(x_t.dtype).mean(dim=1, keepdim=True)

@@ -29,6 +29,12 @@ class FilterSettings(Settings):
     a level for every pixel (``level_map`` of :class:`radiodiff.inverse.prior.PatchUNet`)."""
     stochasticity: Literal["ddpm"] | float = 1.0
     """Share c of fresh noise in a prior step, in [0, 1]; ``ddpm``: the posterior variance."""
+    harmonising: int = Field(default=0, ge=0)
+    """Times every step is taken back and repeated, so that pixels agree with measurements beside
+    them (RePaint, Lugmayr et al., 2022); each costs a run. Not with weights."""
+    guidance: bool = False
+    """``combined`` only. Spread what measurements say through the network's Jacobian (Song et al.,
+    2023), instead of to the measured pixels alone; doubles the cost."""
     spacing: Spacing = "uniform"
     """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""
     resampling: Resampling = "systematic"
@@ -43,6 +49,11 @@ class FilterSettings(Settings):
         c = self.stochasticity
         if not isinstance(c, str) and not 0.0 <= c <= 1.0:
             raise ValueError(f"stochasticity is {c!r}; allowed are 'ddpm' and numbers in [0, 1]")
+        if self.guidance and self.method != "combined":
+            raise ValueError(f"guidance goes with method combined, not with {self.method}")
+        weighted = self.method == "matched" and self.noise_path == "shared"
+        if self.harmonising and (self.method == "published" or weighted):
+            raise ValueError("harmonising goes with combined, and with matched unless it is shared")
         return self
 
 

@@ -14,6 +14,9 @@ METHODS = {
     "matched shared": FilterSettings(noise_path="shared", stochasticity="ddpm"),
     "matched fresh": FilterSettings(),
     "matched held": FilterSettings(noise_path="held", stochasticity="ddpm"),
+    "harmonised": FilterSettings(noise_path="held", harmonising=1),
+    "combined": FilterSettings(method="combined"),
+    "guided": FilterSettings(method="combined", guidance=True, harmonising=1),
 }
 
 
@@ -130,3 +133,16 @@ def test_values_that_are_not_finite_stop_the_run_and_name_the_step():
 def test_impossible_stochasticity_is_refused(value):
     with pytest.raises(ValidationError, match="stochasticity"):
         FilterSettings(stochasticity=value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"guidance": True}, "guidance goes with method combined, not with matched"),
+        ({"harmonising": 1, "noise_path": "shared"}, "unless it is shared"),
+        ({"harmonising": 1, "method": "published"}, "harmonising goes with combined"),
+    ],
+)
+def test_options_that_do_not_fit_the_method_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        FilterSettings(**settings)

@@ -114,6 +114,18 @@ def test_candidates_as_printed_are_over_confident_too():
     assert found[1, 1] < 0.6 * covariance[1, 1]
 
 
+@pytest.mark.parametrize("option", [{"guidance": True}, {"harmonising": 3}])
+def test_guidance_and_harmonising_carry_the_measurement_to_the_hidden_coordinate(option):
+    mean, _ = exact_posterior(COVARIANCE_2, *OBSERVED_2)
+    errors = []
+    for changes in ({}, option):
+        settings = FilterSettings(method="combined", clip=False, spacing="log_snr", **changes)
+        result = run(COVARIANCE_2, *OBSERVED_2, settings=settings, particles=8, steps=50, runs=300)
+        errors.append(float((moments(result)[0] - mean)[1].abs()))
+    assert errors[0] > 0.2
+    assert errors[1] < 0.1
+
+
 GRID = torch.arange(16, dtype=torch.float64)
 COVARIANCE_16 = 0.9 ** (GRID[:, None] - GRID[None]).abs()
 SIXTEEN = {1: [5], 5: [0, 4, 7, 11, 14], 15: [k for k in range(16) if k != 8]}

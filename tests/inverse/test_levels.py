@@ -4,6 +4,7 @@ import torch
 from radiodiff.errors import InputError
 from radiodiff.inverse.levels import (
     choose_levels,
+    harmonised,
     insert_levels,
     measurement_level,
     share_levels,
@@ -61,3 +62,10 @@ def test_few_noise_levels_are_kept_and_many_are_only_rounded_up():
     with_exact = share_levels(torch.cat([torch.zeros(1), sigma]), torch.ones(101).bool(), 8)
     assert with_exact[0] == 0
     assert len(torch.unique(with_exact)) <= 8
+
+
+def test_harmonising_takes_every_step_but_the_last_back():
+    levels = torch.tensor([0.1, 0.5, 0.9, 1.0])
+    torch.testing.assert_close(harmonised(levels, 0), levels)
+    expected = torch.tensor([0.1, 0.5, 0.1, 0.5, 0.1, 0.5, 0.9, 0.5, 0.9, 0.5, 0.9, 1.0])
+    torch.testing.assert_close(harmonised(levels, 2), expected)
