@@ -81,6 +81,9 @@ class InverseConfig(SamplerSettings):
     """Which pixels are observed."""
     noise_std: float = Field(ge=0)
     """Sigma of the measurements, model range [-1, 1] as in the paper."""
+    quantise_db: float | None = Field(default=None, gt=0)
+    """Reports are rounded to this step in dB, e.g. 1 as handsets do; the rounding error is added to
+    the stated noise."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Every seed draws other masks, noise and particles."""
     batch_size: int = Field(default=1, ge=1)
@@ -169,14 +172,9 @@ def _batches(
         observed = [
             _observe(item, index, seed, config) for item, index in zip(items, indices, strict=True)
         ]
-        yield (
-            items,
-            Measurements(
-                torch.cat([m.values for m in observed]),
-                torch.cat([m.mask for m in observed]),
-                torch.full_like(torch.cat([m.values for m in observed]), config.noise_std),
-            ),
-        )
+        fields = [(m.values, m.mask, m.noise_std) for m in observed]
+        values, masks, sigmas = (torch.cat(field) for field in zip(*fields, strict=True))
+        yield items, Measurements(values, masks, sigmas)
 
 
 def _observe(item: Sample, index: int, seed: int, config: InverseConfig) -> Measurements:
@@ -189,7 +187,8 @@ def _observe(item: Sample, index: int, seed: int, config: InverseConfig) -> Meas
     else:
         mask = block_mask(buildings.shape, ratio, generator, buildings, aware)
     noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
-    return measure(item["gain"][None], torch.from_numpy(mask)[None, None], config.noise_std, noise)
+    pixels = torch.from_numpy(mask)[None, None]
+    return measure(item["gain"][None], pixels, config.noise_std, noise, config.quantise_db)
 
 
 def _reconstruct(

@@ -9,6 +9,7 @@ import torch
 
 from radiodiff.errors import InputError
 from radiodiff.inverse.experiment import InverseConfig, run_benchmark, summarise
+from radiodiff.units import model_to_db
 
 
 def config(prior, root, output, **changes):
@@ -70,6 +71,16 @@ def test_masks_and_awareness_reach_the_samples(prior_directory, tree, tmp_path, 
     assert observed[~buildings].sum() == pytest.approx(
         0.2 * total, abs=0.5 if kind == "block" else 60
     )
+
+
+def test_rounded_reports_reach_the_samples(prior_directory, tree, tmp_path):
+    run_benchmark(
+        config(prior_directory, tree, tmp_path, noise_std=0.0, quantise_db=4.0, num_particles=1)
+    )
+    with np.load(tmp_path / "maps.npz") as maps:
+        reported = maps["observed"][np.isfinite(maps["observed"])]
+    decibels = model_to_db(reported.astype(np.float64))
+    np.testing.assert_allclose(decibels, 4.0 * np.rint(decibels / 4.0), atol=1e-4)
 
 
 def test_confidence_interval_is_over_seeds():
