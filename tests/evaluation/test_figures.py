@@ -1,3 +1,5 @@
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import torch
 from PIL import Image
 
 from radiodiff.errors import InputError
-from radiodiff.evaluation.figures import comparison_figure, save_figure
+from radiodiff.evaluation.figures import Curve, comparison_figure, curve_figure, save_figure
 
 
 @pytest.fixture
@@ -54,6 +56,36 @@ def test_every_map_has_its_panels_in_db(truth):
     assert {"12_7", "12_8", "path gain (dB)", "error (dB)"} <= set(labels)
 
 
+def test_vehicles_stand_over_the_buildings(truth):
+    vehicles = truth > 0.9
+    figure = comparison_figure(truth, {}, buildings=truth > 0.5, vehicles=vehicles)
+    _, over = panels(figure)["prompt"][0].images
+    assert np.array_equal(~over.get_array().mask, vehicles[0].numpy())
+
+
+def test_curves_have_a_colour_for_each_method_and_a_style_for_each_scenario():
+    curves = [
+        Curve("ours", "known", [0.7, 0.9], [30.0, 28.0], [1.0, 2.0], dashed=False),
+        Curve("ours", "unknown", [0.7, 0.9], [29.0, 26.0], [1.0, math.nan], dashed=True),
+        Curve("kriging", "known", [0.7], [22.0], [0.5], dashed=False),
+    ]
+    figure = curve_figure(curves, "missing", "PSNR (dB)", "noise 0.05")
+    (axes,) = figure.axes
+    lines = axes.lines
+    assert [line.get_linestyle() for line in lines] == ["-", "--", "-"]
+    assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
+    assert lines[0].get_xydata().tolist() == [[0.7, 30.0], [0.9, 28.0]]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert {(0.7, 29.0), (0.7, 31.0), (0.9, 26.0), (0.9, 30.0)} == set(map(tuple, band.tolist()))
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["ours (known)", "ours (unknown)", "kriging (known)"]
+    labels = (axes.get_xlabel(), axes.get_ylabel(), axes.get_title())
+    assert labels == ("missing", "PSNR (dB)", "noise 0.05")
+    assert axes.get_xticks().tolist() == [0.7, 0.9]
+    with pytest.raises(InputError, match="there is no curve"):
+        curve_figure([], "x", "y", "title")
+
+
 def test_prompt_and_results_may_be_left_out(truth):
     assert list(panels(comparison_figure(truth, {}))) == ["truth"]
 
@@ -72,6 +104,7 @@ def test_pyplot_is_left_alone_and_no_half_file_remains(truth, tmp_path):
         ({"results": {"ours": torch.zeros(2, 12, 15)}}, "ours has shape"),
         ({"results": {}, "inputs": {"samples": torch.zeros(1, 12, 16)}}, "samples has shape"),
         ({"results": {}, "buildings": torch.zeros(12, 16)}, "buildings has shape"),
+        ({"results": {}, "vehicles": torch.zeros(2, 3)}, "vehicles has shape"),
         ({"results": {}, "transmitters": torch.zeros(2, 3)}, "transmitters has shape"),
     ],
 )
