@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
+
+from radiodiff.errors import InputError
+
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def on_cpu() -> bool:
@@ -19,3 +26,17 @@ def on_cpu() -> bool:
 def join_processes() -> PartialState:
     """Join the other processes, if there are any; return which one this is, and its device."""
     return PartialState(cpu=on_cpu())
+
+
+def open_accelerator(precision: Precision) -> Accelerator:
+    """Return an accelerator that computes in ``precision``, also after one that did not.
+
+    Raises:
+        InputError: accelerate was told to shard, which ``train.shard`` does.
+    """
+    if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        raise InputError(
+            "accelerate launch: found FSDP options; launch without them and set train.shard=true"
+        )
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=on_cpu())

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -16,6 +17,7 @@ from radiodiff.diffusion.benchmark import (
     peak_memory_gb,
 )
 from radiodiff.simulate.benchmark import benchmark_engine
+from radiodiff.training.benchmark import Size, benchmark_training
 
 
 def main() -> None:
@@ -33,6 +35,10 @@ def main() -> None:
     simulate = commands.add_parser("simulate", help="maps per second of the dominant path engine")
     simulate.add_argument("--transmitters", type=int, default=16, help="timed per layout")
     simulate.set_defaults(run=run_simulate)
+    train = commands.add_parser("train", help="rate and shares of every training stage")
+    train.add_argument("--size", choices=get_args(Size), default="small", help="which configs")
+    train.add_argument("--seconds", type=float, default=12.0, help="of every measurement")
+    train.set_defaults(run=run_train)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -77,6 +83,25 @@ def run_simulate(arguments: argparse.Namespace) -> None:
             f"transmitter {timing.transmitter_s:6.3f} s  "
             f"{timing.maps_per_second(80, cores=2):6.1f} maps/s (at least 3)  "
             f"peak {timing.memory_mib:5.0f} MiB"
+        )
+
+
+def run_train(arguments: argparse.Namespace) -> None:
+    """Print a Markdown table row for every stage and precision, as they are measured."""
+    configs = Path(__file__).parents[1] / "configs"
+    print(f"{torch.get_num_threads()} threads")
+    print("| stage | precision | batch | samples/s | ratio | data wait | optimiser | checkpoint |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    rates: dict[str, float] = {}
+    for timing in benchmark_training(configs, arguments.size, arguments.seconds):
+        rate = timing.samples_per_second
+        ratio = rate / rates.setdefault(timing.label, rate)
+        print(
+            f"| {timing.label} | {timing.precision} | {timing.batch_size} | {rate:.2f} | "
+            f"{ratio:.2f} | {timing.data_wait_share:.1%} | {timing.optimizer_share:.1%} | "
+            f"{timing.checkpoint_seconds:.2f} s, {timing.checkpoint_share:.2%} of "
+            f"{timing.checkpoint_every} steps |",
+            flush=True,
         )
 
 

@@ -51,7 +51,7 @@ def benchmark_dataset(root: Path | None = None, seconds: float = 3.0) -> dict[st
         if root is not None:
             return _measure(root, seconds)
         with tempfile.TemporaryDirectory() as folder:
-            _write_noise_tree(Path(folder))
+            write_noise_tree(Path(folder))
             return _measure(Path(folder), seconds)
     finally:
         torch.set_num_threads(threads)
@@ -70,7 +70,8 @@ def _measure(root: Path, seconds: float) -> dict[str, float]:
     return rates
 
 
-def _write_noise_tree(root: Path, maps: int = 24) -> None:
+def write_noise_tree(root: Path, maps: int = 24) -> None:
+    """Write a tree of ``maps`` DPM maps of noise, 256 x 256, with one transmitter each."""
     rng = np.random.default_rng(0)
     shape = (MAP_SIZE, MAP_SIZE)
     folders = {name: root / name for name in ("gain/DPM", "png/buildings_complete", "png/antennas")}

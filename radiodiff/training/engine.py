@@ -16,11 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from radiodiff.errors import InputError
-from radiodiff.processes import on_cpu
+from radiodiff.processes import open_accelerator
 from radiodiff.training.checkpoints import CheckpointWriter, load_newest, newest_step
 from radiodiff.training.faults import explained
 from radiodiff.training.progress import Progress
@@ -54,9 +53,7 @@ def train(
             of another architecture, the batch does not divide among the processes, the loss is not
             finite, or the machine is at fault (:mod:`radiodiff.training.faults`).
     """
-    accelerator = Accelerator(
-        mixed_precision="no" if settings.precision == "fp32" else settings.precision, cpu=on_cpu()
-    )
+    accelerator = open_accelerator(settings.precision)
     _check_batch(settings, accelerator.num_processes)
     with explained(directory, settings, accelerator.num_processes):
         clock = Clock(settings.batch_size, measure_peak(accelerator.device, settings.precision))
@@ -86,7 +83,7 @@ def _loop(
     first_step = progress.step
     writer = CheckpointWriter(checkpoints, settings.keep_last, settings.keep_every)
     records = Records(directory, first_step, settings.steps, accelerator.is_main_process)
-    batches = _batches(run, maps, first_step)
+    batches = training_batches(run, maps, first_step)
     phase_starts = {first_step, *(phase.first_step for phase in task.phases)}
     with _stop_signals() as stop, records:
         try:
@@ -144,7 +141,8 @@ def export(task: Task, directory: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _batches(run: Trainer, maps: MapDataset, first_step: int) -> Iterator[Item]:
+def training_batches(run: Trainer, maps: MapDataset, first_step: int) -> Iterator[Item]:
+    """Return this process' micro-batches from ``first_step`` on, prefetched."""
     settings, accelerator = run.settings, run.accelerator
     sampler = StepSampler(
         first_step,

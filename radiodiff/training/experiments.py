@@ -34,6 +34,7 @@ MAY_DIFFER_ON_RESUME = (
     "train.accumulation",
     "train.checkpoint_activations",
     "train.compile",
+    "train.shard",
     "train.num_workers",
     "train.log_every",
     "train.spike_factor",

@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
-
-Precision = Literal["fp32", "bf16", "fp16"]
+from radiodiff.processes import Precision
 
 
 class OptimizerSettings(Settings):
@@ -65,6 +64,9 @@ class TrainSettings(Settings):
     checkpoint_activations: bool = False
     """Compute the activations of residual and attention blocks again in the backward pass instead
     of keeping them: a third more work for a fraction of the memory."""
+    shard: bool = False
+    """Spread weights, gradients and optimiser states over the processes (FSDP2) instead of keeping
+    them on each; for stages with one optimiser, in fp32 or bf16."""
     augment: bool = True
     """Random flips and quarter turns of map and prompt together."""
     seed: int = Field(ge=0)
@@ -82,6 +84,12 @@ class TrainSettings(Settings):
     checkpoint_every: int = Field(ge=1)
     keep_last: int = Field(2, ge=1)
     keep_every: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _sharded_precision(self) -> TrainSettings:
+        if self.shard and self.precision == "fp16":
+            raise ValueError("shard needs precision fp32 or bf16, found fp16")
+        return self
 
     @model_validator(mode="after")
     def _batch_divides(self) -> TrainSettings:

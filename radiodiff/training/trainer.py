@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,11 +12,24 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
+from radiodiff.errors import InputError
 from radiodiff.models.collectives import share_batch
 from radiodiff.training.blocks import compile_blocks, recompute_activations
 from radiodiff.training.schedules import learning_rate_at
 from radiodiff.training.settings import OptimizerSettings, TrainSettings
+from radiodiff.training.sharding import (
+    copy_buffers,
+    gather_into,
+    load_module,
+    load_optimizer,
+    matching,
+    replicate,
+    shard,
+    spread_like,
+    whole,
+)
 from radiodiff.training.stream import Item, mix_seed
 from radiodiff.training.throughput import Clock, count_operations
 
@@ -79,27 +92,38 @@ class Trainer:
             module.to(accelerator.device)
         self._modules: list[nn.Module] = []
         self._optimizers: list[torch.optim.Optimizer] = []
+        self._sharded = settings.shard and accelerator.num_processes > 1
+        if self._sharded and len(task.phases) > 1:
+            names = " and ".join(phase.name for phase in task.phases)
+            raise InputError(f"train.shard: {names} train each other; set it to false")
         for phase in task.phases:
             if settings.channels_last:
                 phase.objective.to(memory_format=torch.channels_last)
-            if settings.checkpoint_activations:
-                recompute_activations(phase.objective)
-            if settings.compile:
-                compile_blocks(phase.objective)
             share_batch(phase.objective, accelerator.device)
+            module = phase.objective
+            if self._sharded:
+                module = replicate(module.to(accelerator.device), task.frozen)
+            if settings.checkpoint_activations:
+                recompute_activations(module)
+            if settings.compile:
+                compile_blocks(module)
+            if self._sharded:
+                shard(module, accelerator.device)
             optimizer = torch.optim.AdamW(
-                [p for p in phase.objective.parameters() if p.requires_grad],
+                [p for p in module.parameters() if p.requires_grad],
                 lr=phase.optimizer.learning_rate,
                 betas=phase.optimizer.betas,
                 weight_decay=phase.optimizer.weight_decay,
                 fused=True,
             )
-            module, optimizer = accelerator.prepare(phase.objective, optimizer)
+            if not self._sharded:
+                module = accelerator.prepare(module)
             self._modules.append(module)
-            self._optimizers.append(optimizer)
-        self._ema = (
-            EMAModel(task.averaged.parameters(), decay=settings.ema.decay) if settings.ema else None
-        )
+            self._optimizers.append(accelerator.prepare(optimizer))
+        self._parameters = list(task.averaged.parameters())
+        if self._sharded:
+            self._parameters = matching(task.averaged, task.phases[0].objective, self._modules[0])
+        self._ema = EMAModel(self._parameters, decay=settings.ema.decay) if settings.ema else None
 
     def place(self, batch: Item) -> Item:
         """Move a batch to the device, images in the memory format of the run."""
@@ -133,7 +157,7 @@ class Trainer:
             done = step + 1
             if done > ema.first_step and done % ema.every == 0:
                 with self._clock.span("optimizer"):
-                    self._ema.step(self.task.averaged.parameters())
+                    self._ema.step(self._parameters)
         # One collective for both, so that every process agrees on the loss and on stopping.
         agreed = self.accelerator.reduce(torch.stack([loss, loss.new_tensor(float(stop))]), "mean")
         mean_loss, stopping = agreed.tolist()
@@ -151,8 +175,7 @@ class Trainer:
         share = 1.0 / len(micro_batches)
         total: dict[str, Tensor] = {}
         for number, batch in enumerate(micro_batches):
-            last = number == len(micro_batches) - 1
-            with self.accelerator.no_sync(module) if not last else nullcontext():
+            with self._synchronised(module, last=number == len(micro_batches) - 1):
                 loss, logs = module(batch, step)
                 self.accelerator.backward(loss * share)
             for name, value in (logs | {"loss": loss}).items():
@@ -164,9 +187,23 @@ class Trainer:
             )
             optimizer.step()
         device = total["loss"].device
-        total["gradient_norm"] = norm.detach()
+        total["gradient_norm"] = whole(norm.detach())
         total["learning_rate"] = torch.tensor(rate, device=device, dtype=torch.float64)
         return total["loss"], total
+
+    @contextmanager
+    def _synchronised(self, module: nn.Module, last: bool) -> Iterator[None]:
+        """Average gradients over the processes in the last micro-batch alone."""
+        if self._sharded:
+            assert isinstance(module, FSDPModule)
+            module.set_requires_gradient_sync(last)
+            with self.accelerator.autocast():
+                yield
+        elif last:
+            yield
+        else:
+            with self.accelerator.no_sync(module):
+                yield
 
     @contextmanager
     def _step_randomness(self, step: int) -> Iterator[None]:
@@ -193,10 +230,11 @@ class Trainer:
     def histograms(self) -> dict[str, Tensor]:
         """Return the weights and the last update's gradients of the averaged network."""
         tensors = {}
-        for name, parameter in self.task.averaged.named_parameters():
-            tensors[f"weights/{name}"] = parameter.detach()
+        names = [name for name, _ in self.task.averaged.named_parameters()]
+        for name, parameter in zip(names, self._parameters, strict=True):
+            tensors[f"weights/{name}"] = whole(parameter.detach())
             if parameter.grad is not None:
-                tensors[f"gradients/{name}"] = parameter.grad
+                tensors[f"gradients/{name}"] = whole(parameter.grad)
         return tensors
 
     @contextmanager
@@ -206,41 +244,52 @@ class Trainer:
         ema = self._ema if self._ema is not None and self._ema.optimization_step > 0 else None
         was_training = network.training
         network.eval()
-        if ema is not None:
+        if self._sharded:
+            gather_into(network, self._parameters if ema is None else ema.shadow_params)
+            copy_buffers(self.task.phases[0].objective, self._modules[0])
+        elif ema is not None:
             ema.store(network.parameters())
             ema.copy_to(network.parameters())
         try:
             yield
         finally:
-            if ema is not None:
+            if ema is not None and not self._sharded:
                 ema.restore(network.parameters())
             network.train(was_training)
 
     def state(self) -> dict[str, Any]:
-        """Return everything a resumed run needs besides its step."""
+        """Return everything a resumed run needs besides its step; all processes must call it."""
         scaler = self.accelerator.scaler
-        return {
-            "modules": {
-                phase.name: self.accelerator.unwrap_model(module).state_dict()
-                for phase, module in zip(self.task.phases, self._modules, strict=True)
+        state: dict[str, Any] = whole(
+            {
+                "modules": {
+                    phase.name: self.accelerator.unwrap_model(module).state_dict()
+                    for phase, module in zip(self.task.phases, self._modules, strict=True)
+                },
+                "optimizers": {
+                    phase.name: optimizer.state_dict()
+                    for phase, optimizer in zip(self.task.phases, self._optimizers, strict=True)
+                },
+                "ema": self._ema.state_dict() if self._ema is not None else None,
+                "scaler": scaler.state_dict() if scaler is not None else None,
             },
-            "optimizers": {
-                phase.name: optimizer.state_dict()
-                for phase, optimizer in zip(self.task.phases, self._optimizers, strict=True)
-            },
-            "ema": self._ema.state_dict() if self._ema is not None else None,
-            "scaler": scaler.state_dict() if scaler is not None else None,
-        }
+            "cpu",
+        )
+        return state
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         for phase, module, optimizer in zip(
             self.task.phases, self._modules, self._optimizers, strict=True
         ):
-            self.accelerator.unwrap_model(module).load_state_dict(state["modules"][phase.name])
-            optimizer.load_state_dict(state["optimizers"][phase.name])
+            load_module(self.accelerator.unwrap_model(module), state["modules"][phase.name])
+            load_optimizer(optimizer, state["optimizers"][phase.name])
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
             self._ema.to(self.accelerator.device)
+            self._ema.shadow_params = [
+                spread_like(value, parameter)
+                for value, parameter in zip(self._ema.shadow_params, self._parameters, strict=True)
+            ]
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from radiodiff.errors import InputError
+from radiodiff.processes import open_accelerator
+
 STEPS = 50
 HANDED_OVER = 40
 SETTINGS = (
@@ -18,25 +21,41 @@ SETTINGS = (
     "validate_every=25",
 )
 Start = Callable[..., BaseProcess]
+Train = Callable[..., Path]
 
 
-def train(start: Start, stage: str, output: Path, processes: int) -> None:
-    """Train ``stage`` on one process or on two that talk over gloo."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = [
-        start(
-            stage,
-            output,
-            *SETTINGS,
-            *([f"JOIN=[{number}, {processes}, {port}]"] if processes > 1 else []),
-        )
-        for number in range(processes)
-    ]
-    for process in group:
-        process.join(timeout=300)
-    assert [process.exitcode for process in group] == [0] * processes
+@pytest.fixture(scope="module")
+def train(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """A function that trains a stage on one process, or on two that talk over gloo."""
+    directory = tmp_path_factory.mktemp("runs")
+
+    def train(stage: str, processes: int, *settings: str, after: Path | None = None) -> Path:
+        """Return the run directory; ``after`` is a run whose first checkpoint is taken up."""
+        name = f"{stage}-{processes}-{'-'.join(settings)}" + ("-resumed" if after else "")
+        output = directory / name
+        if output.exists():
+            return output
+        if after is not None:
+            hand_over(after, output)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        group = [
+            start(
+                stage,
+                output,
+                *SETTINGS,
+                *settings,
+                *([f"JOIN=[{number}, {processes}, {port}]"] if processes > 1 else []),
+            )
+            for number in range(processes)
+        ]
+        for process in group:
+            process.join(timeout=300)
+        assert [process.exitcode for process in group] == [0] * processes
+        return output
+
+    return train
 
 
 def hand_over(source: Path, target: Path) -> None:
@@ -48,24 +67,54 @@ def hand_over(source: Path, target: Path) -> None:
     shutil.copy(source / "metrics.jsonl", target)
 
 
-def losses(directory: Path) -> dict[str, list[float]]:
-    """Return the curve of every phase's loss."""
+def curves(directory: Path, end: str) -> dict[str, list[float]]:
+    """Return the logged values whose names end so."""
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    names = {name for line in lines for name in line if name.endswith("/loss")}
+    names = {name for line in lines for name in line if name.endswith(end)}
     return {name: [line[name] for line in lines if name in line] for name in names}
 
 
-@pytest.mark.parametrize("stage", ["vae", "ldm", "prior"])
-def test_the_number_of_processes_changes_nothing(stage: str, start: Start, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(start, stage, one, processes=1)
-    train(start, stage, two, processes=2)
-    curves = losses(one)
-    assert {len(curve) for name, curve in curves.items() if "discriminator" not in name} == {STEPS}
-    handed = {"to two": (one, 2), "to one": (two, 1)}
-    for name, (source, processes) in handed.items():
-        hand_over(source, tmp_path / name)
-        train(start, stage, tmp_path / name, processes)
-    for other in ("two", *handed):
-        for name, curve in losses(tmp_path / other).items():
-            assert curve == pytest.approx(curves[name], rel=1e-5), (other, name)
+@pytest.mark.parametrize(
+    ("stage", "settings", "hand_over"),
+    [
+        ("vae", (), True),
+        ("ldm", (), False),
+        ("prior", (), True),
+        ("prior", ("shard=true",), True),
+    ],
+)
+def test_the_number_of_processes_changes_nothing(
+    stage: str, settings: tuple[str, ...], hand_over: bool, train: Train
+) -> None:
+    one = train(stage, 1)
+    runs = [train(stage, 2, *settings)]
+    if hand_over:
+        runs += [train(stage, 2, *settings, after=one), train(stage, 1, *settings, after=runs[0])]
+    expected = curves(one, "/loss")
+    assert max(map(len, expected.values())) == STEPS
+    for run in runs:
+        for name, curve in curves(run, "/loss").items():
+            assert curve == pytest.approx(expected[name], rel=1e-5), (run, name)
+        # What is validated is the moving average, by the running statistics of the batches.
+        scores = curves(run, "/score")["validation/score"]
+        assert scores == pytest.approx(curves(one, "/score")["validation/score"], rel=1e-4), run
+
+
+def test_stages_that_train_each_other_are_not_sharded(start: Start, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = [
+        start("vae", tmp_path, "steps=2", "shard=true", f"JOIN=[{number}, 2, {port}]")
+        for number in range(2)
+    ]
+    for process in group:
+        process.join(timeout=120)
+    assert all(process.exitcode for process in group)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_accelerates_own_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(InputError, match=r"train.shard=true"):
+        open_accelerator("fp32")

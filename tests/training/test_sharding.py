@@ -1,0 +1,104 @@
+"""Sharded parameters on two gloo processes; as a script, one of the two."""
+
+import multiprocessing
+import os
+import runpy
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from radiodiff.models.layers import ResidualBlock
+from radiodiff.training import sharding
+from radiodiff.training.settings import TrainSettings
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.ModuleDict({"block": ResidualBlock(8, 8, 4), "last": nn.Conv2d(8, 2, 1)})
+
+
+def is_spread_and_comes_back() -> None:
+    torch.distributed.init_process_group("gloo")
+    original = network()
+    trained = sharding.replicate(original, frozen=[])
+    sharding.shard(trained, torch.device("cpu"))
+    parameters = list(trained.parameters())
+    assert all(isinstance(parameter, DTensor) for parameter in parameters)
+    local = sum(parameter.to_local().numel() for parameter in parameters)
+    total = sum(parameter.numel() for parameter in original.parameters())
+    assert local < 0.6 * total
+
+    same = sharding.matching(original, original, trained)
+    for own, other in zip(original.parameters(), same, strict=True):
+        assert torch.equal(own, sharding.whole(other))
+
+    optimizer = torch.optim.AdamW(parameters, lr=0.1)
+    for parameter in parameters:
+        parameter.grad = parameter.detach() * 2
+    optimizer.step()
+    state = sharding.whole([trained.state_dict(), optimizer.state_dict()])
+    assert not any(isinstance(tensor, DTensor) for tensor in state[0].values())
+
+    again = sharding.replicate(original, frozen=[])
+    sharding.shard(again, torch.device("cpu"))
+    second = torch.optim.AdamW(again.parameters(), lr=0.1)
+    sharding.load_module(again, state[0])
+    sharding.load_optimizer(second, state[1])
+    moments = [entry["exp_avg"] for entry in second.state.values()]
+    assert all(isinstance(moment, DTensor) for moment in moments)
+    for first, other in zip(trained.parameters(), again.parameters(), strict=True):
+        assert torch.equal(first.to_local(), other.to_local())
+    for entry, other in zip(optimizer.state.values(), second.state.values(), strict=True):
+        assert torch.equal(entry["exp_avg_sq"].to_local(), other["exp_avg_sq"].to_local())
+
+    sharding.gather_into(original, parameters)
+    for own, value in zip(original.state_dict().values(), state[0].values(), strict=True):
+        assert torch.equal(own, value)
+    torch.distributed.destroy_process_group()
+
+
+def test_parameters_are_spread_and_come_back() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["radiodiff.training.tasks"])
+    group = [
+        context.Process(
+            target=runpy.run_path, args=(__file__, {"JOIN": (number, port)}, "__main__")
+        )
+        for number in range(2)
+    ]
+    for process in group:
+        process.start()
+    for process in group:
+        process.join(timeout=120)
+    assert [process.exitcode for process in group] == [0, 0]
+
+
+def test_frozen_networks_are_shared() -> None:
+    frozen = nn.Linear(1, 1)
+    objective = nn.Module()
+    objective.trained, objective.frozen = nn.Linear(1, 1), (frozen,)
+    replica = sharding.replicate(objective, [frozen])
+    assert replica.frozen[0] is frozen
+    assert replica.trained is not objective.trained
+
+
+def test_sharding_needs_a_wide_exponent(tmp_path: Path) -> None:
+    values = {"steps": 1, "batch_size": 1, "precision": "fp16", "shard": True, "seed": 0}
+    values |= {"ema": None, "log_every": 1, "validate_every": 1, "validation_maps": 1}
+    with pytest.raises(ValueError, match="shard needs precision fp32 or bf16"):
+        TrainSettings.model_validate(values | {"checkpoint_every": 1})
+
+
+if __name__ == "__main__":
+    process, port = globals()["JOIN"]
+    os.environ |= {"RANK": str(process), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    is_spread_and_comes_back()
