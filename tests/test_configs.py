@@ -8,15 +8,22 @@ import torch
 from radiodiff.config import Settings, load_config
 from radiodiff.demo import DemoConfig
 from radiodiff.evaluation.generation import GenerateConfig
+from radiodiff.evaluation.paper import printed_rows, settings_of
 from radiodiff.evaluation.predictions import EvaluateConfig
 from radiodiff.inverse.experiment import InverseConfig
 from radiodiff.inverse.survey import SurveyConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
-from radiodiff.reproduce.settings import ReproduceConfig
+from radiodiff.reproduce.settings import ReproduceConfig, ScoreTable
+from radiodiff.reproduce.training import load_stage
 from radiodiff.simulate.dataset import SimulateConfig
 from radiodiff.training.baseline_settings import BaselineExperiment
-from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
+from radiodiff.training.experiments import (
+    Experiment,
+    LDMExperiment,
+    PriorExperiment,
+    VAEExperiment,
+)
 from radiodiff.training.latents import EncodeConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -48,6 +55,28 @@ def model_of(path: Path) -> type[Settings]:
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: str(p.stem))
 def test_every_configuration_loads(path: Path) -> None:
     load_config(path, model_of(path))
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "reproduce").iterdir()), ids=lambda p: p.stem)
+def test_what_a_comparison_trains_and_prints_is_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    config = load_config(path, ReproduceConfig)
+    outputs: dict[Path, Experiment] = {}
+    for variants in config.methods.values():
+        for entry in variants.values():
+            before = None
+            for stage in entry.train:
+                experiment = load_stage(stage, config, before)
+                assert outputs.setdefault(experiment.output, experiment) == experiment
+                before = experiment.output / "model"
+    for table in config.tables.values():
+        if isinstance(table, ScoreTable):
+            assert table.printed is not None
+            assert list(table.scenarios) == list(settings_of(table.printed))
+            printed = printed_rows(table.printed, next(iter(table.scenarios)))
+            assert set(table.methods) == set(printed)
 
 
 def count(module: torch.nn.Module) -> float:

@@ -41,14 +41,24 @@ def train_method(entry: MethodEntry, config: ReproduceConfig) -> Path:
     """
     model = None
     for stage in entry.train:
-        experiment = _load(stage, config, model)
+        experiment = load_stage(stage, config, model)
         _train(stage, experiment)
         model = experiment.output / "model"
     assert model is not None
     return model
 
 
-def _load(stage: TrainingStage, config: ReproduceConfig, before: Path | None) -> Experiment:
+def load_stage(stage: TrainingStage, config: ReproduceConfig, before: Path | None) -> Experiment:
+    """Load the configuration of a stage as a comparison changes it.
+
+    Args:
+        stage: the stage.
+        config: the comparison.
+        before: weights of the stage before it, which an ``ldm`` takes.
+
+    Raises:
+        InputError: the configuration cannot be read.
+    """
     data = config.data.model_dump(mode="json")
     overrides = [f"data.{key}={json.dumps(data[key])}" for key in _SPLIT_KEYS]
     if config.runs is not None:
