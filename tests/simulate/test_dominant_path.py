@@ -6,13 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import shapely
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from radiodiff.errors import InputError
 from radiodiff.simulate.calibration import line_of_sight, map_error, mend_transmitter, read_maps
 from radiodiff.simulate.city import City
-from radiodiff.simulate.dominant_path import Layout, median_filter, path_gain
+from radiodiff.simulate.dominant_path import Layout, link_gain, median_filter, path_gain
 from radiodiff.simulate.law import constants
 from radiodiff.simulate.polygons import rasterise
+from radiodiff.simulate.procedural import procedural_city
 from radiodiff.simulate.vehicles import box_loss_db
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
 
@@ -109,6 +111,51 @@ def test_swapping_transmitter_and_receiver_changes_little(layout):
     # The final median filter mixes lit and shadowed pixels, at one end of a path only.
     gain = np.array([layout.path_gain(tuple(place))[tuple(places.T)] for place in places])
     assert np.mean(np.abs(gain - gain.T) < 0.5) > 0.95
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_links_are_reciprocal_and_agree_with_the_map_where_it_is_smooth(seed):
+    city = procedural_city(np.random.default_rng(seed), 96)
+    places = np.argwhere(~city.building_mask)
+    places = np.random.default_rng(seed).permutation(places)[:24]
+    a, b = np.repeat(places, len(places), axis=0), np.tile(places, (len(places), 1))
+    shape = (len(places), len(places))
+    for vehicles in (None, city.vehicle_mask):
+        gain = link_gain(city, a, b, vehicles).reshape(shape)
+        assert np.abs(gain - gain.T).max() < 0.05
+        # From the other end the law says the same, but for links that just touch a wall or the
+        # corner of a vehicle's pixel.
+        maps = np.array([path_gain(city, tuple(place), vehicles) for place in places])
+        rows, cols = places.T
+        steps = maximum_filter(maps, (0, 3, 3)) - minimum_filter(maps, (0, 3, 3))
+        smooth = steps[:, rows, cols] < 0.5
+        assert smooth.sum() > 50
+        assert np.mean(np.abs(maps[:, rows, cols] - gain)[smooth] < 0.5) > 0.9
+
+
+def test_links_that_touch_a_wall_are_the_same_in_both_directions():
+    # The diagonal touches the corner (24, 48) of the one building.
+    layout = Layout.from_polygons([shapely.box(48, 24, 72, 48)], (SIZE, SIZE))
+    a = [(36, 36), (62, 10), (12, 60)]
+    b = [(12, 60), (23, 49), (25, 47)]
+    np.testing.assert_array_equal(layout.link_gain(a, b), layout.link_gain(b, a))
+
+
+def test_links_in_an_empty_city_follow_the_line_of_sight_law():
+    a, b = [(3, 4), (90, 90), (10, 10)], [(33, 44), (3, 4), (10, 10)]
+    length = np.array([50.0, np.hypot(87, 86), 1.0])
+    expected = -LAW.line_of_sight_db_at_1m - LAW.line_of_sight_db_per_decade * np.log10(length)
+    expected = np.clip(expected, GAIN_MIN_DB, GAIN_MAX_DB)
+    np.testing.assert_allclose(link_gain(np.zeros((SIZE, SIZE), bool), a, b), expected, atol=1e-4)
+
+
+def test_refuses_bad_links(layout):
+    with pytest.raises(InputError, match=r"points_b: \(10, 12\) is inside a building"):
+        layout.link_gain([(2, 2)], [(10, 12)])
+    with pytest.raises(InputError, match="2 points_a and 1 points_b"):
+        layout.link_gain([(2, 2), (2, 3)], [(2, 4)])
+    with pytest.raises(InputError, match="points_a: expected"):
+        layout.link_gain([2, 2], [(2, 4)])
 
 
 def test_rotating_the_polygons_rotates_the_map(layout):
