@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from radiodiff import interop
 from radiodiff.errors import InputError
+from radiodiff.inverse.benchmark import image_prior
 from radiodiff.key_maps import prior_modules, rename, unet_modules, vae_modules
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.weights import read_checkpoint
@@ -75,18 +76,7 @@ def test_prior_equals_guided_diffusion(load_reference):
 
 def test_paper_size_of_the_prior():
     with torch.device("meta"):
-        unet = UNet2DModel(
-            in_channels=3,
-            out_channels=6,
-            block_out_channels=(256, 256, 512, 512, 1024, 1024),
-            down_block_types=("ResnetDownsampleBlock2D",) * 3 + ("AttnDownBlock2D",) * 3,
-            up_block_types=("AttnUpBlock2D",) * 3 + ("ResnetUpsampleBlock2D",) * 3,
-            downsample_type="resnet",
-            upsample_type="resnet",
-            resnet_time_scale_shift="scale_shift",
-            attn_norm_num_groups=32,
-            attention_head_dim=64,
-        )
+        unet = image_prior()
         released = released_prior(unet, [False] * 3 + [True] * 3, blocks=2, head_dim=64)
         converted = interop.prior_from_guided_diffusion(released)
     parameters = sum(parameter.numel() for parameter in converted.parameters())

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from radiodiff import interop
 from radiodiff.errors import InputError
 from radiodiff.inverse.particles import Denoiser
+from radiodiff.inverse.quadtree import quadtree_estimate
 from radiodiff.units import MAP_SIZE
 from radiodiff.weights import read_checkpoint
 
-LOG_LEVEL_SCALE = 3.5
-"""Half of log(1 + t) at the noisiest of 1000 timesteps: brings it to about [-1, 1]."""
+LOG_SNR_SCALE = 10.0
+"""Brings the logarithms of signal-to-noise ratios of the usual schedules to about [-1, 1]."""
 
 
 class PatchUNet(ModelMixin, ConfigMixin):
@@ -35,6 +36,11 @@ class PatchUNet(ModelMixin, ConfigMixin):
     A map of 256 x 256 becomes 64 x 64 positions with the 16 pixels of a 4 x 4 patch as channels
     (pixel unshuffle), so no pixel is lost and every convolution costs a sixteenth.
 
+    With ``level_map`` it takes a noise level for every pixel (after FFDNet, Zhang et al., 2018), so
+    that pixels of one map may be diffused to different levels, and it predicts the velocity. It
+    then starts from the best linear estimate (:mod:`radiodiff.inverse.quadtree`) and learns what
+    that misses, in units of its standard deviation: edges.
+
     Args:
         sample_size: rows and columns of a map; any multiple of patch_size * 2^(levels - 1) works.
         patch_size: side of a patch.
@@ -42,8 +48,8 @@ class PatchUNet(ModelMixin, ConfigMixin):
         layers_per_block: residual blocks per level.
         attention: self-attention at the coarsest level, which sees the whole map.
         norm_num_groups: groups of the group normalisation; divides every width.
-        level_map: the network sees the noise level of every pixel beside its value (after FFDNet,
-            Zhang et al., 2018), so that pixels of one map may be diffused to different levels.
+        level_map: take a noise level for every pixel.
+        num_train_timesteps: levels of the schedule; read with ``level_map`` alone.
     """
 
     @register_to_config
@@ -56,11 +62,12 @@ class PatchUNet(ModelMixin, ConfigMixin):
         attention: bool = True,
         norm_num_groups: int = 16,
         level_map: bool = False,
+        num_train_timesteps: int = 1000,
     ) -> None:
         super().__init__()
         self.unet = UNet2DModel(
             sample_size=sample_size // patch_size,
-            in_channels=patch_size**2 * (2 if level_map else 1),
+            in_channels=patch_size**2 * (3 if level_map else 1),
             out_channels=patch_size**2,
             layers_per_block=layers_per_block,
             block_out_channels=tuple(block_out_channels),
@@ -73,9 +80,15 @@ class PatchUNet(ModelMixin, ConfigMixin):
             attention_head_dim=32,
             norm_num_groups=norm_num_groups,
         )
+        # No buffer: it keeps its precision when the network is cast.
+        self._log_snr = build_noise_schedule(num_train_timesteps).alphas_cumprod.logit()
+        if level_map:
+            # An untrained network then returns the linear estimate.
+            nn.init.zeros_(self.unet.conv_out.weight)
+            nn.init.zeros_(self.unet.conv_out.bias)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Predict the noise, or the velocity where the schedule says so.
+        """Predict the noise or, with ``level_map`` or where the schedule says so, the velocity.
 
         Args:
             x_t: (B, 1, H, W) diffused maps.
@@ -85,13 +98,29 @@ class PatchUNet(ModelMixin, ConfigMixin):
         Returns:
             (B, 1, H, W) prediction.
         """
-        if self.config.level_map:
-            t = t.view(-1, 1, 1, 1) if t.ndim == 1 else t
-            # The logarithm spreads the many small noise levels of the usual schedules.
-            level = torch.log1p(t).expand_as(x_t) / LOG_LEVEL_SCALE - 1.0
-            x_t, t = torch.cat([x_t, level.to(x_t.dtype)], dim=1), t.flatten(1).amax(dim=1)
-        patches = F.pixel_unshuffle(x_t, self.config.patch_size)
+        if not self.config.level_map:
+            return self._on_patches(x_t, t)
+        x_t = x_t.float()
+        t = (t.view(-1, 1, 1, 1) if t.ndim == 1 else t).float().expand_as(x_t)
+        log_snr = self._log_snr_at(t)
+        signal, noise = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+        estimate, variance = quadtree_estimate(x_t / signal, log_snr.exp())
+        surprise = (x_t - signal * estimate) / (noise.square() + signal.square() * variance).sqrt()
+        inputs = torch.cat([estimate, surprise, log_snr / LOG_SNR_SCALE], dim=1)
+        missed = self._on_patches(inputs, t.flatten(1).amax(dim=1)).float()
+        return (signal * x_t - estimate - variance.sqrt() * missed) / noise
+
+    def _on_patches(self, inputs: Tensor, t: Tensor) -> Tensor:
+        patches = F.pixel_unshuffle(inputs, self.config.patch_size).to(self.dtype)
         return F.pixel_shuffle(self.unet(patches, t).sample, self.config.patch_size)
+
+    def _log_snr_at(self, t: Tensor) -> Tensor:
+        """Return the logarithm of abar / (1 - abar) at fractional timesteps."""
+        table = self._log_snr.to(t)
+        below = t.floor().clamp(0, len(table) - 1)
+        above = (below + 1).clamp(max=len(table) - 1)
+        low, high = table[below.long()], table[above.long()]
+        return low + (t - below) * (high - low)
 
 
 def build_prior(
@@ -102,6 +131,7 @@ def build_prior(
     attention: bool = True,
     norm_num_groups: int = 16,
     level_map: bool = False,
+    num_train_timesteps: int = 1000,
 ) -> PatchUNet:
     """Build an untrained prior; see :class:`PatchUNet` for the arguments.
 
@@ -128,6 +158,7 @@ def build_prior(
         attention,
         norm_num_groups,
         level_map,
+        num_train_timesteps,
     )
 
 
@@ -212,8 +243,9 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
         # np.interp needs increasing abscissae; the signal-to-noise ratio falls with t.
         t = np.interp(-wanted, -log_snr, np.arange(len(log_snr), dtype=np.float64))
         timestep = torch.as_tensor(t, dtype=torch.float32, device=x_t.device)
-        parameter = next(unet.parameters())
-        repeated = x_t.to(parameter.dtype).expand(-1, channels, -1, -1)
+        repeated = x_t.expand(-1, channels, -1, -1)
+        if not isinstance(unet, PatchUNet):
+            repeated = repeated.to(next(unet.parameters()).dtype)
         with nullcontext() if x_t.requires_grad else torch.inference_mode():
             out = unet(repeated, timestep)
         out = out if isinstance(out, Tensor) else out.sample

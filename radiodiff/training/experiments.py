@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from radiodiff.cli import open_run_directory
 from radiodiff.config import Settings
@@ -106,7 +106,7 @@ class PriorSettings(Settings):
     attention: bool
     norm_num_groups: int = Field(16, ge=1)
     level_map: bool = False
-    """The network sees every pixel's own noise level, which ``filter.noise_path: held`` needs."""
+    """The network takes a noise level for every pixel, which ``filter.noise_path: held`` needs."""
 
 
 class PriorExperiment(Experiment):
@@ -122,6 +122,12 @@ class PriorExperiment(Experiment):
     standard deviation 1.2 (Karras et al., 2022, table 1), for priors that will see dense samples:
     with the paper's schedule 70 % of the timesteps hold more noise than signal. With
     ``model.level_map`` half of the samples have cleaner pixels among the others."""
+
+    @model_validator(mode="after")
+    def _level_map_predicts_velocity(self) -> PriorExperiment:
+        if self.model.level_map and self.prediction_type != "v_prediction":
+            raise ValueError("model.level_map goes with prediction_type v_prediction")
+        return self
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:

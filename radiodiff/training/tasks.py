@@ -263,7 +263,11 @@ class PriorTask:
         self._noise_levels = config.noise_levels
         self._level_map = config.model.level_map
         self._scheduler = build_noise_schedule(config.num_train_timesteps, config.prediction_type)
-        self.averaged = build_prior(sample_size=validation.shape[0], **config.model.model_dump())
+        self.averaged = build_prior(
+            sample_size=validation.shape[0],
+            num_train_timesteps=config.num_train_timesteps,
+            **config.model.model_dump(),
+        )
         self.frozen: list[nn.Module] = []
         objective = PriorObjective(self.averaged, self._scheduler)
         self.phases = [Phase("prior", objective, config.optimizer)]

@@ -10,6 +10,7 @@ from radiodiff.inverse.prior import (
     load_guided_diffusion,
     make_denoiser,
 )
+from radiodiff.inverse.quadtree import quadtree_estimate
 
 
 @pytest.fixture(scope="module")
@@ -85,21 +86,35 @@ class Says(torch.nn.Module):
         return self.output
 
 
+def test_an_untrained_prior_of_levels_returns_the_linear_estimate():
+    prior = build_prior(32, block_out_channels=(32, 64), level_map=True).eval()
+    schedule = build_noise_schedule(prediction_type="v_prediction")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((2, 1, 32, 32), generator=generator) * 2 - 1
+    timestep = torch.full(x.shape, 600)
+    timestep[torch.rand(x.shape, generator=generator) < 0.4] = 20
+    abar = schedule.alphas_cumprod[timestep]
+    x_t = abar.sqrt() * x + (1 - abar).sqrt() * torch.randn(x.shape, generator=generator)
+    eps = make_denoiser(prior, schedule)(x_t, abar.double())
+    expected, _ = quadtree_estimate(x_t / abar.sqrt(), abar / (1 - abar))
+    found = (x_t - (1 - abar).sqrt() * eps) / abar.sqrt()
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+
+
 def test_a_level_for_every_pixel_generalises_one_for_the_map(tiny):
     torch.manual_seed(0)
     prior = build_prior(32, block_out_channels=(32, 64), level_map=True).eval()
+    torch.nn.init.normal_(prior.unet.conv_out.weight, std=0.1)
     x = torch.randn(2, 1, 32, 32)
-    t = torch.tensor([20.0, 700.0])
+    t = torch.tensor([20.0, 700.5])
     with torch.no_grad():
         one = prior(x, t)
         for_each = t.view(2, 1, 1, 1).repeat(1, 1, 32, 32)
         torch.testing.assert_close(prior(x, for_each), one)
         for_each[..., :16] = 5.0
         assert not torch.allclose(prior(x, for_each), one, atol=1e-3)
-    level = torch.full(x.shape, 0.5).double()
-    make_denoiser(prior, build_noise_schedule())(x, level)
     with pytest.raises(InputError, match="takes one noise level for the whole"):
-        make_denoiser(tiny, build_noise_schedule())(x, level)
+        make_denoiser(tiny, build_noise_schedule())(x, torch.full(x.shape, 0.5))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
