@@ -48,7 +48,8 @@ class GenerateConfig(Settings):
 def generate_maps(config: GenerateConfig) -> Path:
     """Generate every map that is not there yet; return the folder of the maps.
 
-    Under ``accelerate launch`` each process takes its share. A run that was stopped goes on.
+    Under ``accelerate launch`` or ``torchrun`` each process takes its share of what is missing. A
+    run that was stopped goes on, also on another number of processes.
 
     Raises:
         InputError: the model is missing or asks for another prompt, or the data are.
@@ -69,13 +70,14 @@ def generate_maps(config: GenerateConfig) -> Path:
     maps = config.output / "maps"
     maps.mkdir(parents=True, exist_ok=True)
     count = min(len(dataset), config.max_maps or len(dataset))
-    mine = range(state.process_index, count, state.num_processes)
-    missing = [index for index in mine if not (maps / f"{dataset.name(index)}.png").is_file()]
+    missing = [i for i in range(count) if not (maps / f"{dataset.name(i)}.png").is_file()]
+    state.wait_for_everyone()  # so that all list the same, and none writes what main refuses
+    mine = missing[state.process_index :: state.num_processes]
     with tqdm(
-        total=len(mine), initial=len(mine) - len(missing), desc="generate", unit="map"
+        total=len(mine), desc="generate", unit="map", disable=not state.is_main_process
     ) as bar:
-        for start in range(0, len(missing), config.batch_size):
-            chosen = missing[start : start + config.batch_size]
+        for start in range(0, len(mine), config.batch_size):
+            chosen = mine[start : start + config.batch_size]
             images = _generate(pipeline, dataset, chosen, config)
             for index, image in zip(chosen, images, strict=True):
                 _write_png(maps / f"{dataset.name(index)}.png", image)

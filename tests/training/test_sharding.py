@@ -18,7 +18,7 @@ from radiodiff.training.settings import TrainSettings
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.ModuleDict({"block": ResidualBlock(8, 8, 4), "last": nn.Conv2d(8, 2, 1)})
+    return nn.Sequential(ResidualBlock(8, 8, 4), nn.Conv2d(8, 2, 1))
 
 
 def is_spread_and_comes_back() -> None:
