@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 
 from radiodiff.config import Settings, load_config
 from radiodiff.demo import DemoConfig
@@ -52,9 +54,27 @@ def model_of(path: Path) -> type[Settings]:
     return MODELS[name]
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: str(p.stem))
+LAUNCHES = sorted(CONFIGS.glob("accelerate/*.yaml"))
+RUNS = sorted(set(CONFIGS.rglob("*.yaml")) - set(LAUNCHES))
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: str(p.stem))
 def test_every_configuration_loads(path: Path) -> None:
     load_config(path, model_of(path))
+
+
+@pytest.mark.parametrize("path", LAUNCHES, ids=lambda p: str(p.stem))
+def test_accelerate_launches_eight_processes_on_every_machine(path: Path) -> None:
+    arguments = launch_command_parser().parse_args(["--config_file", str(path), "script.py"])
+    arguments, _, _ = _validate_launch_command(arguments)
+    environment = prepare_multi_gpu_env(arguments)
+    machines = {"one_machine": None, "machines": "8"}[path.stem]
+    assert arguments.nproc_per_node == "8"
+    assert getattr(arguments, "nnodes", None) == machines
+    assert arguments.rdzv_backend == "static"
+    # Precision and sharding are settings of the run.
+    assert environment["ACCELERATE_MIXED_PRECISION"] == "no"
+    assert "ACCELERATE_USE_FSDP" not in environment
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "reproduce").iterdir()), ids=lambda p: p.stem)
