@@ -162,7 +162,7 @@ def curve_figure(curves: Sequence[Curve], x_label: str, y_label: str, title: str
     axes.set_xticks(sorted({x for curve in curves for x in curve.x}))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.set_title(title, fontsize="medium")
+    figure.suptitle(title, fontsize="medium")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")
     return figure

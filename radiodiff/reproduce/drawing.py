@@ -41,8 +41,9 @@ def maps_figure(figure: MapsFigure, config: ReproduceConfig, folder_of: FolderOf
     inputs = {}
     if batch.measurements is not None and scenario.measurements is not None:
         values, mask = batch.measurements.values[:, 0], batch.measurements.mask[:, 0]
-        seen = f"{1 - scenario.measurements.missing_ratio:.0%} noisy samples"
-        inputs[seen] = model_to_gray(values).clamp(0, 1).where(mask, torch.nan)
+        seen = 100 * (1 - scenario.measurements.missing_ratio)
+        gray = model_to_gray(values).clamp(0, 1).where(mask, torch.nan)
+        inputs[f"{seen:.0f} % noisy samples"] = gray
     results = {}
     for method in config.rows(figure):
         folder = folder_of(method, scenario, seed)

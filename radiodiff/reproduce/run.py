@@ -15,6 +15,7 @@ import torch
 
 from radiodiff.cli import open_run_directory, write_json
 from radiodiff.config import load_config
+from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
 from radiodiff.evaluation.predictions import MetricConfig
 from radiodiff.reproduce.cells import Cells, Scores, scenario_data
@@ -46,6 +47,7 @@ def reproduce(config: ReproduceConfig) -> Path:
         InputError: data, weights or a method cannot be used.
         KeyboardInterrupt: training was asked to stop.
     """
+    _check_device(config.device)
     directory = open_run_directory(config.output, config)
     import_modules(config.imports)
     if config.simulate is not None:
@@ -201,6 +203,14 @@ class Comparison:
                 self._cannot_run.add((key, scenario))
             else:
                 self._cells.predict(source, method, scenario, seed)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device: {device!r} cannot be used ({reason}); set device=cpu") from None
 
 
 def _write(path: Path, text: str) -> None:

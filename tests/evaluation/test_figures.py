@@ -79,7 +79,7 @@ def test_curves_have_a_colour_for_each_method_and_a_style_for_each_scenario():
     assert {(0.7, 29.0), (0.7, 31.0), (0.9, 26.0), (0.9, 30.0)} == set(map(tuple, band.tolist()))
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["ours (known)", "ours (unknown)", "kriging (known)"]
-    labels = (axes.get_xlabel(), axes.get_ylabel(), axes.get_title())
+    labels = (axes.get_xlabel(), axes.get_ylabel(), figure.get_suptitle())
     assert labels == ("missing", "PSNR (dB)", "noise 0.05")
     assert axes.get_xticks().tolist() == [0.7, 0.9]
     with pytest.raises(InputError, match="there is no curve"):

@@ -176,6 +176,16 @@ def test_simulated_maps_are_named_everywhere(
     assert {row["data"] for row in rows(tmp_path, "t")} == {"simulated"}
 
 
+def test_a_device_that_is_not_there_is_refused(root: Path, tmp_path: Path) -> None:
+    table = SCORES | {"methods": ["linear"], "scenarios": {"a": UNAWARE}}
+    methods = {"linear": {"any": {"source": "linear"}}}
+    output = str(tmp_path / "out")
+    config = configure(root, tmp_path, methods=methods, tables={"t": table}, output=output)
+    with pytest.raises(InputError, match=r"device: 'cuda:77' cannot be used .*; set device=cpu"):
+        reproduce(config.model_copy(update={"device": "cuda:77"}))
+    assert not Path(output).exists()
+
+
 def test_results_are_kept_until_what_made_them_changes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
