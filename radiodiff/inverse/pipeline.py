@@ -205,6 +205,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             y = torch.where(buildings, BUILDING_VALUE, y)
             sigma = torch.where(buildings, 0.0, sigma)
             observed = observed | buildings
+        if settings.noise_path == "auto" and getattr(self.unet.config, "level_map", False):
+            settings = settings.model_copy(update={"noise_path": "held"})
         denoiser = make_denoiser(self.unet, self.scheduler)
         rows, columns = y.shape[-2:]
         extension = self._extension(rows, columns, tile_overlap)

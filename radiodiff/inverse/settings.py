@@ -21,12 +21,13 @@ class FilterSettings(Settings):
     proposal: Literal["conditional", "prior"] = "conditional"
     """``published`` only. ``conditional``: the closed-form Gaussian of eq. (34); ``prior``: M
     candidates from eq. (35), one kept by eq. (40), hence a single sample."""
-    noise_path: Literal["shared", "fresh", "held"] = "fresh"
+    noise_path: Literal["auto", "shared", "fresh", "held"] = "auto"
     """``matched`` only. ``shared``: one noisy path of the measurements, followed with weights,
     exact in the limit of many particles; ``fresh``: new noise on the measurements at every level
     and for every particle, without weights, more robust to an imperfect prior; ``held``:
     measurements stay at their own level, exact for any number of particles, but the prior must take
-    a level for every pixel (``level_map`` of :class:`radiodiff.inverse.prior.PatchUNet`)."""
+    a level for every pixel (``level_map`` of :class:`radiodiff.inverse.prior.PatchUNet`). ``auto``
+    is ``held`` with such a prior, else ``fresh``."""
     stochasticity: Literal["ddpm"] | float = 1.0
     """Share c of fresh noise in a prior step, in [0, 1]; ``ddpm``: the posterior variance."""
     harmonising: int = Field(default=0, ge=0)

@@ -75,6 +75,25 @@ def test_any_ddpm_directory_is_a_prior(measurements, tmp_path):
     assert out.mean.shape == (2, 1, 32, 32)
 
 
+def test_priors_of_levels_hold_their_measurements(measurements):
+    prior = build_prior(32, block_out_channels=(32,), attention=False, level_map=True)
+    pipeline = RadioDiffInversePipeline(
+        prior.eval(), build_noise_schedule(prediction_type="v_prediction")
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    run = {"num_particles": 2, "num_inference_steps": 4}
+    default, held, fresh = (
+        pipeline(measurements, settings=settings, generator=generators(), **run).samples
+        for settings in (
+            None,
+            FilterSettings(noise_path="held"),
+            FilterSettings(noise_path="fresh"),
+        )
+    )
+    torch.testing.assert_close(default, held)
+    assert not torch.allclose(default, fresh, atol=1e-2)
+
+
 def test_known_buildings_are_fixed(pipeline, measurements):
     buildings = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
     buildings[..., 3:9, 4:12] = True
