@@ -53,8 +53,8 @@ class Cost:
     idle_mb: float
 
 
-def measure_cost(request: CostRequest) -> Cost:
-    """Measure in a new process, so that memory is the method's own.
+def measure_alone(request: CostRequest) -> Cost | None:
+    """Run :func:`measure` in a new process, so that memory is the method's own.
 
     Raises:
         InputError: the method cannot run, or the process was killed.
@@ -62,27 +62,26 @@ def measure_cost(request: CostRequest) -> Cost:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(_measure, request).result()
+            return pool.submit(measure, request).result()
         except BrokenProcessPool:
             raise InputError(
                 f"{request.settings.source}: its process was killed (out of memory?)"
             ) from None
 
 
-def describe_device(device: str) -> str:
-    """Name the device that costs are measured on."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
+def measure(request: CostRequest) -> Cost | None:
+    """Measure what a method costs; None where it needs measurements and there are none.
 
-
-def _measure(request: CostRequest) -> Cost:
+    Raises:
+        InputError: the method or the maps cannot be loaded.
+    """
     torch.set_num_threads(request.threads)
     import_modules(request.imports)
     device = torch.device(request.settings.device)
     idle = _peak_memory(device)
     method = load_method(request.settings)
+    if method.needs_measurements and request.samples is None:
+        return None
     dataset = open_for(method, request.data, request.part)
     seconds = []
     for index in range(request.repeats + 1):
@@ -93,6 +92,14 @@ def _measure(request: CostRequest) -> Cost:
         _synchronise(device)
         seconds.append(time.perf_counter() - began)
     return Cost(statistics.median(seconds[1:]), _peak_memory(device), idle)
+
+
+def describe_device(device: str) -> str:
+    """Name the device that costs are measured on."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _synchronise(device: torch.device) -> None:

@@ -19,7 +19,7 @@ from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
 from radiodiff.evaluation.predictions import MetricConfig
 from radiodiff.reproduce.cells import Cells, Scores, scenario_data
-from radiodiff.reproduce.cost import Cost, CostRequest, describe_device, measure_cost
+from radiodiff.reproduce.cost import Cost, CostRequest, describe_device, measure_alone
 from radiodiff.reproduce.drawing import curves_figure, maps_figure
 from radiodiff.reproduce.header import header
 from radiodiff.reproduce.rendering import csv_text, latex, markdown
@@ -173,8 +173,10 @@ class Comparison:
         if not path.is_file():
             print(f"measuring {method}", flush=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, dataclasses.asdict(measure_cost(request)))
-        return Cost(**json.loads(path.read_text(encoding="utf-8")))
+            cost = measure_alone(request)
+            write_json(path, None if cost is None else dataclasses.asdict(cost))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return None if found is None else Cost(**found)
 
     def _predict(self) -> None:
         """Predict every cell that tables and figures show, one method after the other."""
