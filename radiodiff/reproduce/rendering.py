@@ -187,7 +187,7 @@ def _latex_printed(cell: _Cell) -> str:
 _SPECIAL = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", "–": "--", "×": r"$\times$", "<": "$<$", ">": "$>$"}
+    | {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$", ">": "$>$"}
 )
 
 

@@ -174,6 +174,7 @@ def test_simulated_maps_are_named_everywhere(
     for suffix in ("md", "tex"):
         assert "SIMULATED MAPS" in Path(f"out/tables/t.{suffix}").read_text()
     assert {row["data"] for row in rows(tmp_path, "t")} == {"simulated"}
+    assert Path("out/tables/t.tex").read_text().isascii()
 
 
 def test_a_device_that_is_not_there_is_refused(root: Path, tmp_path: Path) -> None:
