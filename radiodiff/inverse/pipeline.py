@@ -1,7 +1,5 @@
 """RadioDiff-Inverse as a diffusers pipeline: from sparse reports to a map and its uncertainty."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,6 +81,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         scheduler: its noise schedule.
     """
 
+    # diffusers reads these annotations; some of its versions need classes, not strings.
     def __init__(self, unet: nn.Module, scheduler: DDPMScheduler) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)

@@ -146,4 +146,4 @@ def _leave_process_group(worker: int) -> None:
 
 def mix_seed(*numbers: int) -> int:
     """Mix whole numbers into 63 well-spread bits, the same on every machine."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
