@@ -1,0 +1,73 @@
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from radiodiff.errors import InputError
+from radiodiff.training import experiments
+from radiodiff.training.experiments import train_stage
+from radiodiff.training.tasks import PriorTask
+
+
+def read_after_deletion(tree: Path, maps: Any) -> Mapping[str, Any]:
+    shutil.rmtree(tree / "gain")
+    return maps[0]
+
+
+@pytest.mark.parametrize(("workers", "cache"), [(1, True), (0, True), (1, False)])
+def test_images_are_decoded_before_workers_start(
+    small_stages: ModuleType,
+    small_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    cache: bool,
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(small_root, tree)
+    config = small_stages.experiment(
+        "prior",
+        tree,
+        tmp_path / "run",
+        train=small_stages.TRAIN | {"steps": 1} | {"num_workers": workers},
+    )
+    config = config.model_copy(update={"data": config.data.model_copy(update={"cache": cache})})
+    reached = []
+
+    def train(task: Any, maps: Any, *rest: Any) -> None:
+        reached.append(True)
+        assert read_after_deletion(tree, maps)["name"] == "1_0"
+
+    monkeypatch.setattr(experiments, "train", train)
+    if workers and cache:
+        train_stage(config, PriorTask, resume=False)
+    else:
+        with pytest.raises(InputError, match=r"1_0\.png"):
+            train_stage(config, PriorTask, resume=False)
+    assert reached
+
+
+def test_initial_weights_follow_from_the_seed_alone(
+    small_stages: ModuleType, small_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = []
+
+    def train(task: PriorTask, *rest: Any) -> None:
+        weights.append(torch.cat([p.detach().flatten() for p in task.averaged.parameters()]))
+
+    monkeypatch.setattr(experiments, "train", train)
+    for number, seed in enumerate((3, 3, 4)):
+        torch.manual_seed(number)
+        before = torch.random.get_rng_state()
+        train_values = small_stages.TRAIN | {"steps": 1, "seed": seed}
+        config = small_stages.experiment(
+            "prior", small_root, tmp_path / str(number), train=train_values
+        )
+        train_stage(config, PriorTask, resume=False)
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
