@@ -105,7 +105,10 @@ class PatchUNet(ModelMixin, ConfigMixin):
         log_snr = self._log_snr_at(t)
         signal, noise = torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
         estimate, variance = quadtree_estimate(x_t / signal, log_snr.exp())
-        surprise = (x_t - signal * estimate) / (noise.square() + signal.square() * variance).sqrt()
+        # What a pixel says beyond the estimate, in standard deviations, and faded out where it is
+        # noise: a linear layer could not tell the two apart.
+        random, unknown = noise.square(), signal.square() * variance
+        surprise = (x_t - signal * estimate) * unknown.sqrt() / (random + unknown)
         inputs = torch.cat([estimate, surprise, log_snr / LOG_SNR_SCALE], dim=1)
         missed = self._on_patches(inputs, t.flatten(1).amax(dim=1)).float()
         return (signal * x_t - estimate - variance.sqrt() * missed) / noise
