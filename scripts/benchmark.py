@@ -38,6 +38,7 @@ def main() -> None:
     train = commands.add_parser("train", help="rate and shares of every training stage")
     train.add_argument("--size", choices=get_args(Size), default="small", help="which configs")
     train.add_argument("--seconds", type=float, default=12.0, help="of every measurement")
+    train.add_argument("--stage", default="", help="only stages whose name begins so, such as LDM")
     train.set_defaults(run=run_train)
     arguments = parser.parse_args()
     arguments.run(arguments)
@@ -93,11 +94,11 @@ def run_train(arguments: argparse.Namespace) -> None:
     print("| stage | precision | batch | samples/s | ratio | data wait | optimiser | checkpoint |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     rates: dict[str, float] = {}
-    for timing in benchmark_training(configs, arguments.size, arguments.seconds):
+    for timing in benchmark_training(configs, arguments.size, arguments.seconds, arguments.stage):
         rate = timing.samples_per_second
         ratio = rate / rates.setdefault(timing.label, rate)
         print(
-            f"| {timing.label} | {timing.precision} | {timing.batch_size} | {rate:.2f} | "
+            f"| {timing.label} | {timing.precision} | {timing.batch_size} | {rate:.3g} | "
             f"{ratio:.2f} | {timing.data_wait_share:.1%} | {timing.optimizer_share:.1%} | "
             f"{timing.checkpoint_seconds:.2f} s, {timing.checkpoint_share:.2%} of "
             f"{timing.checkpoint_every} steps |",

@@ -134,13 +134,16 @@ STAGES: dict[Size, tuple[Stage, ...]] = {
 are not shipped, and the discriminator is on, which is the slower part of the run."""
 
 
-def benchmark_training(configs: Path, size: Size, seconds: float) -> Iterator[StageTiming]:
-    """Measure every stage in float32 and then in bfloat16.
+def benchmark_training(
+    configs: Path, size: Size, seconds: float, labels: str = ""
+) -> Iterator[StageTiming]:
+    """Measure stages in float32 and then in bfloat16.
 
     Args:
         configs: the folder that holds ``small`` and ``paper``.
         size: which of them.
         seconds: of every measurement, at least.
+        labels: measure the stages whose label begins so; all by default.
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -150,6 +153,8 @@ def benchmark_training(configs: Path, size: Size, seconds: float) -> Iterator[St
         )
         build_vae(**autoencoder.model.model_dump()).save_pretrained(work / "vae")
         for stage in STAGES[size]:
+            if not stage.label.startswith(labels):
+                continue
             for precision in ("fp32", "bf16"):
                 config = _configure(stage, configs, size, work, precision)
                 yield measure_stage(stage, config, work, seconds)
