@@ -16,6 +16,9 @@ from radiodiff.diffusion.benchmark import (
     paper_networks,
     peak_memory_gb,
 )
+from radiodiff.inverse.benchmark import PARTICLES, time_image_prior, time_run
+from radiodiff.inverse.benchmark import STEPS as INVERSE_STEPS
+from radiodiff.inverse.settings import FilterSettings
 from radiodiff.simulate.benchmark import benchmark_engine
 from radiodiff.training.benchmark import Size, benchmark_training
 
@@ -40,6 +43,8 @@ def main() -> None:
     train.add_argument("--seconds", type=float, default=12.0, help="of every measurement")
     train.add_argument("--stage", default="", help="only stages whose name begins so, such as LDM")
     train.set_defaults(run=run_train)
+    inverse = commands.add_parser("inverse", help="reconstruction with the small and paper's prior")
+    inverse.set_defaults(run=run_inverse)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -104,6 +109,29 @@ def run_train(arguments: argparse.Namespace) -> None:
             f"{timing.checkpoint_every} steps |",
             flush=True,
         )
+
+
+def run_inverse(arguments: argparse.Namespace) -> None:
+    """Print the cost of a reconstruction with the small prior, and of a step of the paper's."""
+    print(f"small prior, 256 x 256, {PARTICLES} particles, {INVERSE_STEPS} steps")
+    for label, settings in (
+        ("published", FilterSettings(method="published")),
+        ("matched, shared", FilterSettings(noise_path="shared")),
+        ("matched, fresh", FilterSettings(noise_path="fresh")),
+        ("matched, held", FilterSettings(noise_path="held")),
+        ("combined", FilterSettings(method="combined")),
+    ):
+        for dtype in (torch.float32, torch.bfloat16):
+            timing = time_run(settings, dtype)
+            print(
+                f"  {label:<16} {str(dtype).removeprefix('torch.'):<9} {timing.seconds:6.1f} s  "
+                f"(at most 60)  {1000 * timing.per_particle_step:6.1f} ms per particle and step  "
+                f"{timing.outside_network:5.1%} outside the network (below 10)",
+                flush=True,
+            )
+    plain, fast = time_image_prior()
+    print(f"paper's prior, one particle and step: float32 {plain:.2f} s, bfloat16 {fast:.2f} s")
+    print(f"  ratio {plain / fast:.2f} (at least 2), peak memory {peak_memory_gb():.1f} GiB")
 
 
 if __name__ == "__main__":
