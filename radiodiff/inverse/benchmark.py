@@ -42,7 +42,8 @@ def time_run(settings: FilterSettings, dtype: torch.dtype) -> RunTiming:
     held = settings.method == "matched" and settings.noise_path == "held"
     prior = build_prior(level_map=held).eval()
     # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
-    torch.nn.Module.to(prior, dtype=dtype, memory_format=torch.channels_last)
+    torch.nn.Module.to(prior, dtype=dtype)
+    prior.to(memory_format=torch.channels_last)
     schedule = build_noise_schedule()
     whole = _seconds(make_denoiser(prior, schedule), settings)
     filter_alone = _seconds(lambda x_t, abar: x_t, settings)
@@ -80,7 +81,8 @@ def time_image_prior() -> tuple[float, float]:
     """Return the seconds of one step of the paper's prior, in float32 and in bfloat16."""
     network = image_prior().eval()
     plain = _step_seconds(network)
-    torch.nn.Module.to(network, dtype=torch.bfloat16, memory_format=torch.channels_last)
+    torch.nn.Module.to(network, dtype=torch.bfloat16)
+    network.to(memory_format=torch.channels_last)
     return plain, _step_seconds(network)
 
 
