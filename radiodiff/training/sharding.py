@@ -57,15 +57,16 @@ def whole(value: Any, device: str | None = None) -> Any:
 
 
 def spread_like(value: Any, reference: Tensor) -> Any:
-    """Return a whole tensor spread as ``reference`` is; what is of another shape stays."""
-    if (
-        isinstance(reference, DTensor)
-        and isinstance(value, Tensor)
-        and value.shape == reference.shape
-    ):
+    """Return a whole tensor spread and laid out as ``reference`` is; other shapes stay."""
+    if not isinstance(value, Tensor) or value.shape != reference.shape:
+        return value
+    if isinstance(reference, DTensor):
         value = value.to(reference.device)
         return distribute_tensor(value, reference.device_mesh, reference.placements)
-    return value
+    if value.stride() == reference.stride():
+        return value
+    # A fused optimiser goes through parameters and moments in the order of memory.
+    return torch.empty_like(reference, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def load_module(module: nn.Module, state: dict[str, Tensor]) -> None:

@@ -96,6 +96,28 @@ def test_sharding_needs_a_wide_exponent(tmp_path: Path) -> None:
         TrainSettings.model_validate(values | {"checkpoint_every": 1})
 
 
+def test_moments_loaded_into_another_memory_format_continue_the_same_run():
+    def make(memory_format: torch.memory_format) -> tuple[nn.Parameter, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(4, 8, 3, 3).to(memory_format=memory_format))
+        return weight, torch.optim.AdamW([weight], lr=0.1, fused=True)
+
+    def step(weight: nn.Parameter, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        gradient = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
+        weight.grad = torch.empty_like(weight).copy_(gradient)
+        optimizer.step()
+
+    weight, optimizer = make(torch.contiguous_format)
+    step(weight, optimizer, seed=1)
+    other, resumed = make(torch.channels_last)
+    with torch.no_grad():
+        other.copy_(weight)
+    sharding.load_optimizer(resumed, optimizer.state_dict())
+    step(weight, optimizer, seed=2)
+    step(other, resumed, seed=2)
+    torch.testing.assert_close(other, weight)
+
+
 if __name__ == "__main__":
     process, port = globals()["JOIN"]
     os.environ |= {"RANK": str(process), "WORLD_SIZE": "2"}
