@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import runpy
 import socket
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_moments_loaded_into_another_memory_format_continue_the_same_run():
     other, resumed = make(torch.channels_last)
     with torch.no_grad():
         other.copy_(weight)
-    sharding.load_optimizer(resumed, optimizer.state_dict())
+    sharding.load_optimizer(resumed, deepcopy(optimizer.state_dict()))
     step(weight, optimizer, seed=2)
     step(other, resumed, seed=2)
     torch.testing.assert_close(other, weight)
