@@ -1,17 +1,18 @@
 """Speed of RadioDiff at the paper's size: sampling and training, plain against fast.
 
 The plain path computes in float32 on contiguous tensors and encodes the prompt at every step. The
-fast one computes in bfloat16 on channels-last tensors and encodes it once. Both run in turn within
-one process, and what is quoted is their ratio.
+fast one computes in bfloat16 on channels-last tensors and encodes it once. Both run by turns within
+one process, so that a machine that slows down slows both, and what is quoted is their ratio.
 """
 
 from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from diffusers import AutoencoderKL
@@ -28,6 +29,9 @@ STEPS = 5
 LATENT = (3, MAP_SIZE // 4, MAP_SIZE // 4)
 PEAK_SIZE = 3072
 """Side of the matrices whose product measures the machine."""
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,14 @@ def compare_sampling(denoiser: DecoupledUNet, vae: AutoencoderKL, repeats: int) 
     denoiser.eval()
     vae.eval()
     flops = count_flops(lambda: generate(denoiser, vae, False))
-    plain, reference = fastest(lambda: generate(denoiser, vae, False), repeats)
-    denoiser, vae = (
+    half_denoiser, half_vae = (
         deepcopy(network).to(torch.bfloat16).to(memory_format=torch.channels_last)
         for network in (denoiser, vae)
     )
-    fast, result = fastest(lambda: generate(denoiser, vae, True), repeats)
+    (plain, reference), (fast, result) = fastest_by_turns(
+        [lambda: generate(denoiser, vae, False), lambda: generate(half_denoiser, half_vae, True)],
+        repeats,
+    )
     return Comparison(
         Timing(plain, flops, peak_flops(torch.float32)),
         Timing(fast, flops, peak_flops(torch.bfloat16)),
@@ -120,28 +126,33 @@ def compare_training(denoiser: DecoupledUNet, batch: int, repeats: int) -> Compa
         batch: latents in a step.
         repeats: steps of each path after one that is not counted.
     """
-    denoiser.train()
     generator = torch.Generator().manual_seed(0)
     prompt = torch.rand(batch, 3, MAP_SIZE, MAP_SIZE, generator=generator) * 2 - 1
     z_0, eps = torch.randn(2, batch, *LATENT, generator=generator)
     t = torch.rand(batch, generator=generator) * 0.9 + 0.1
     scheduler = DecoupledScheduler()
     z_t = diffuse(z_0, (-z_0,), eps, t)
-    parameters = [p for p in denoiser.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-8, fused=True)
 
-    def step(mixed: bool) -> None:
+    def step_of(network: DecoupledUNet, mixed: bool) -> Callable[[], None]:
         layout = torch.channels_last if mixed else torch.contiguous_format
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            prediction = denoiser(z_t.to(memory_format=layout), t, prompt.to(memory_format=layout))
-        scheduler.loss([head.float() for head in prediction], (-z_0, eps), t).backward()
-        optimizer.step()
+        network.train().to(memory_format=layout)
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        # Its moments take the layout of the parameters, so each network has its own.
+        optimizer = torch.optim.AdamW(parameters, lr=1e-8, fused=True)
 
-    flops = count_flops(lambda: step(False))
-    plain, _ = fastest(lambda: step(False), repeats)
-    denoiser.to(memory_format=torch.channels_last)
-    fast, _ = fastest(lambda: step(True), repeats)
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                latent, condition = (x.to(memory_format=layout) for x in (z_t, prompt))
+                prediction = network(latent, t, condition)
+            scheduler.loss([head.float() for head in prediction], (-z_0, eps), t).backward()
+            optimizer.step()
+
+        return step
+
+    steps = [step_of(deepcopy(denoiser), True), step_of(denoiser, False)]
+    flops = count_flops(steps[1])
+    (fast, _), (plain, _) = fastest_by_turns(steps, repeats)
     return Comparison(
         Timing(plain, flops, peak_flops(torch.float32)),
         Timing(fast, flops, peak_flops(torch.bfloat16)),
@@ -173,12 +184,24 @@ def count_flops(run: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def fastest(run: Callable[[], Tensor | None], repeats: int) -> tuple[float, Tensor]:
-    """Return the seconds of the fastest of ``repeats`` calls after a warm-up, and its result."""
-    result = run()
-    seconds = []
+def fastest(run: Callable[[], Result], repeats: int) -> tuple[float, Result]:
+    """Return the seconds of the fastest of ``repeats`` calls after a warm-up, and the result."""
+    return fastest_by_turns([run], repeats)[0]
+
+
+def fastest_by_turns(
+    runs: Sequence[Callable[[], Result]], repeats: int
+) -> list[tuple[float, Result]]:
+    """Call several functions by turns, ``repeats`` times each after a warm-up.
+
+    Returns:
+        The seconds of the fastest call of each, and the result of the last.
+    """
+    results = [run() for run in runs]
+    seconds = [float("inf")] * len(runs)
     for _ in range(repeats):
-        start = time.perf_counter()
-        result = run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), result if isinstance(result, Tensor) else torch.empty(0)
+        for i, run in enumerate(runs):
+            start = time.perf_counter()
+            results[i] = run()
+            seconds[i] = min(seconds[i], time.perf_counter() - start)
+    return list(zip(seconds, results, strict=True))

@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
+from radiodiff.models.convolution import WeightStandardisedConv2d
 
 GROUPS = 8
 """Groups of every group normalisation inside a block, as released."""
@@ -44,23 +45,6 @@ class ChannelNorm(nn.Module):
         """Normalise (B, C, H, W) over C; statistics are accumulated in float32 or better."""
         x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, eps=1e-5)
         return x.permute(0, 3, 1, 2)
-
-
-class WeightStandardisedConv2d(nn.Conv2d):
-    """Convolution whose filters are brought to mean 0 and variance 1 (Qiao et al., 2019)."""
-
-    def standardised_weight(self) -> Tensor:
-        """Return the filters the convolution applies; eps is 1e-5, statistics are float32."""
-        # layer_norm is this standardisation, fused. Within a filter the order does not matter, so
-        # weights in channels-last format are read in the order of memory.
-        if self.weight.is_contiguous():
-            return F.layer_norm(self.weight, self.weight.shape[1:], eps=1e-5)
-        weight = self.weight.permute(0, 2, 3, 1)
-        return F.layer_norm(weight, weight.shape[1:], eps=1e-5).permute(0, 3, 1, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve (B, C, H, W)."""
-        return self._conv_forward(x, self.standardised_weight(), self.bias)
 
 
 class ResidualBlock(nn.Module):
