@@ -164,7 +164,7 @@ def curve_figure(curves: Sequence[Curve], x_label: str, y_label: str, title: str
     axes.set_ylabel(y_label)
     figure.suptitle(title, fontsize="medium")
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize="small")
+    figure.legend(loc="outside right center", fontsize="small")
     return figure
 
 
