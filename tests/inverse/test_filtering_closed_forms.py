@@ -138,24 +138,33 @@ def draw_16(index, noise_std, seed=3):
     return x[index] + noise_std * torch.randn(len(index), generator=generator).double()
 
 
+def noise_levels(count, noise_std):
+    """One sigma for all samples, or another for each."""
+    if noise_std == "per sample":
+        return torch.linspace(0.05, 0.3, count + 1, dtype=torch.float64)[1:]
+    return torch.full((count,), noise_std, dtype=torch.float64)
+
+
+def assert_posterior(result, mean, covariance, index):
+    """Mean within 0.05 prior standard deviations (they are 1), covariance within 10 %."""
+    found_mean, found = moments(result)
+    assert (found_mean - mean).abs().max() <= 0.05
+    assert (found - covariance).norm() <= 0.1 * covariance.norm()
+    ratio = (found.diag() / covariance.diag())[index]
+    assert (ratio - 1.0).abs().max() <= 0.1
+
+
 @pytest.mark.parametrize("count", SIXTEEN)
 @pytest.mark.parametrize("noise_std", [0.05, 0.3, "per sample"])
 def test_matched_filter_in_sixteen_dimensions(count, noise_std):
     index = SIXTEEN[count]
-    if noise_std == "per sample":
-        sigma = torch.linspace(0.05, 0.3, count + 1, dtype=torch.float64)[1:]
-    else:
-        sigma = torch.full((count,), noise_std, dtype=torch.float64)
+    sigma = noise_levels(count, noise_std)
     y = draw_16(index, sigma)
     mean, covariance = exact_posterior(COVARIANCE_16, index, y, sigma)
     result = run(
         COVARIANCE_16, index, y, sigma, settings=EXACT, particles=256, steps=1000, runs=RUNS[count]
     )
-    found_mean, found = moments(result)
-    assert (found_mean - mean).abs().max() <= 0.05  # prior standard deviations are 1
-    assert (found - covariance).norm() <= 0.1 * covariance.norm()
-    ratio = (found.diag() / covariance.diag())[index]
-    assert (ratio - 1.0).abs().max() <= 0.1
+    assert_posterior(result, mean, covariance, index)
 
 
 @pytest.mark.parametrize(
@@ -163,10 +172,7 @@ def test_matched_filter_in_sixteen_dimensions(count, noise_std):
 )
 def test_measurements_held_at_their_level_give_the_posterior_with_one_particle(count, noise_std):
     index = SIXTEEN[count]
-    if noise_std == "per sample":
-        sigma = torch.linspace(0.05, 0.3, count + 1, dtype=torch.float64)[1:]
-    else:
-        sigma = torch.full((count,), noise_std, dtype=torch.float64)
+    sigma = noise_levels(count, noise_std)
     y = draw_16(index, sigma)
     mean, covariance = exact_posterior(COVARIANCE_16, index, y, sigma)
     result = run(
@@ -180,11 +186,7 @@ def test_measurements_held_at_their_level_give_the_posterior_with_one_particle(c
         runs=4000,
         prior=gaussian_prior_of_levels,
     )
-    found_mean, found = moments(result)
-    assert (found_mean - mean).abs().max() <= 0.05
-    assert (found - covariance).norm() <= 0.1 * covariance.norm()
-    ratio = (found.diag() / covariance.diag())[index]
-    assert (ratio - 1.0).abs().max() <= 0.1
+    assert_posterior(result, mean, covariance, index)
 
 
 def test_training_levels_alone_lose_the_variance_of_exact_measurements():
