@@ -13,7 +13,7 @@ from radiodiff.diffusion.benchmark import fastest
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.particles import Denoiser
-from radiodiff.inverse.prior import build_noise_schedule, build_prior, make_denoiser
+from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, make_denoiser
 from radiodiff.inverse.settings import FilterSettings
 from radiodiff.units import MAP_SIZE
 
@@ -40,14 +40,17 @@ class RunTiming:
 def time_run(settings: FilterSettings, dtype: torch.dtype) -> RunTiming:
     """Time a reconstruction with the small prior (untrained; its values do not change the cost)."""
     held = settings.method == "matched" and settings.noise_path == "held"
-    prior = build_prior(level_map=held).eval()
+    prior = PatchUNet(level_map=held).eval()
     # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
     torch.nn.Module.to(prior, dtype=dtype)
     prior.to(memory_format=torch.channels_last)
     schedule = build_noise_schedule()
     whole = _seconds(make_denoiser(prior, schedule), settings)
     filter_alone = _seconds(lambda x_t, abar: x_t, settings)
-    return RunTiming(whole * STEPS / TIMED_STEPS, filter_alone / whole)
+    # The level of the measurements is a step of its own.
+    inserted = int(settings.method == "matched")
+    seconds = whole * (STEPS + inserted) / (TIMED_STEPS + inserted)
+    return RunTiming(seconds, filter_alone / whole)
 
 
 def _seconds(denoiser: Denoiser, settings: FilterSettings) -> float:

@@ -89,9 +89,10 @@ def sample_posterior(
             f"filter.method is {settings.method!r}; reports between the pixels need 'combined'"
         )
     maps = range(len(y))
-    noise_std = torch.stack(
-        [share_levels(noise_std[b], observed[b], MAX_INSERTED_LEVELS) for b in maps]
-    )
+    if settings.method == "matched":
+        noise_std = torch.stack(
+            [share_levels(noise_std[b], observed[b], MAX_INSERTED_LEVELS) for b in maps]
+        )
     # Maps with the same schedule are run together, the others in turn.
     groups: dict[tuple[float, ...], list[int]] = {}
     for b in maps:

@@ -50,6 +50,9 @@ class PatchUNet(ModelMixin, ConfigMixin):
         norm_num_groups: groups of the group normalisation; divides every width.
         level_map: take a noise level for every pixel.
         num_train_timesteps: levels of the schedule; read with ``level_map`` alone.
+
+    Raises:
+        InputError: sizes that do not fit together.
     """
 
     @register_to_config
@@ -65,6 +68,18 @@ class PatchUNet(ModelMixin, ConfigMixin):
         num_train_timesteps: int = 1000,
     ) -> None:
         super().__init__()
+        multiple = patch_size * 2 ** (len(block_out_channels) - 1)
+        if sample_size % multiple:
+            raise InputError(
+                f"sample_size = {sample_size}: with patch_size {patch_size} and "
+                f"{len(block_out_channels)} widths it must be a multiple of {multiple}"
+            )
+        unfit = [width for width in block_out_channels if width % norm_num_groups or width % 32]
+        if unfit:
+            raise InputError(
+                f"block_out_channels: {unfit[0]} is not a multiple of 32 and of norm_num_groups = "
+                f"{norm_num_groups}"
+            )
         self.unet = UNet2DModel(
             sample_size=sample_size // patch_size,
             in_channels=patch_size**2 * (3 if level_map else 1),
@@ -124,45 +139,6 @@ class PatchUNet(ModelMixin, ConfigMixin):
         above = (below + 1).clamp(max=len(table) - 1)
         low, high = table[below.long()], table[above.long()]
         return low + (t - below) * (high - low)
-
-
-def build_prior(
-    sample_size: int = MAP_SIZE,
-    patch_size: int = 4,
-    block_out_channels: tuple[int, ...] = (64, 128, 192),
-    layers_per_block: int = 1,
-    attention: bool = True,
-    norm_num_groups: int = 16,
-    level_map: bool = False,
-    num_train_timesteps: int = 1000,
-) -> PatchUNet:
-    """Build an untrained prior; see :class:`PatchUNet` for the arguments.
-
-    Raises:
-        InputError: sizes that do not fit together.
-    """
-    multiple = patch_size * 2 ** (len(block_out_channels) - 1)
-    if sample_size % multiple:
-        raise InputError(
-            f"sample_size = {sample_size}: with patch_size {patch_size} and "
-            f"{len(block_out_channels)} widths it must be a multiple of {multiple}"
-        )
-    unfit = [width for width in block_out_channels if width % norm_num_groups or width % 32]
-    if unfit:
-        raise InputError(
-            f"block_out_channels: {unfit[0]} is not a multiple of 32 and of norm_num_groups = "
-            f"{norm_num_groups}"
-        )
-    return PatchUNet(
-        sample_size,
-        patch_size,
-        block_out_channels,
-        layers_per_block,
-        attention,
-        norm_num_groups,
-        level_map,
-        num_train_timesteps,
-    )
 
 
 Prediction = Literal["epsilon", "v_prediction"]

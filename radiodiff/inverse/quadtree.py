@@ -27,8 +27,8 @@ def quadtree_estimate(y: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
         precision: (B, 1, H, W) one over the variance of each, >= 0.
 
     Returns:
-        Estimate and variance, both (B, 1, H, W). With an odd side there is no coarser scale; below
-        1 pixel in every block nothing is averaged.
+        Estimate and variance, both (B, 1, H, W). The tree ends where a side is odd, and after eight
+        scales.
     """
     values, weights = [y], [precision]
     for detail in DETAIL_VARIANCES:

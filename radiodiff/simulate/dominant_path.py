@@ -191,17 +191,19 @@ class Layout:
             ends.append([self._check_position(name, point) for point in position])
         if len(ends[0]) != len(ends[1]):
             raise InputError(f"found {len(ends[0])} points_a and {len(ends[1])} points_b")
-        links = [(min(a, b), max(a, b)) for a, b in zip(*ends, strict=True)]
+        links: dict[tuple[int, int], list[int]] = {}
+        last = np.empty((len(ends[0]), 2), dtype=np.int64)
+        for n, pair in enumerate(zip(*ends, strict=True)):
+            links.setdefault(min(pair), []).append(n)
+            last[n] = max(pair)
         number = np.full(self.building_mask.shape, -1)
         number[tuple(self.pixels.T)] = np.arange(len(self.pixels))
         clearance = self._clearance(vehicles)
-        gain = np.empty(len(links), dtype=np.float32)
-        for source in sorted({first for first, _ in links}):
-            loss = self._total_losses(source[0], source[1], clearance)
-            for n, (first, last) in enumerate(links):
-                if first == source:
-                    gain[n] = np.clip(-loss[number[last]], GAIN_MIN_DB, GAIN_MAX_DB)
-        return gain
+        gain = np.empty(len(last), dtype=np.float32)
+        for (row, col), of_source in links.items():
+            loss = self._total_losses(row, col, clearance)
+            gain[of_source] = -loss[number[tuple(last[of_source].T)]]
+        return gain.clip(GAIN_MIN_DB, GAIN_MAX_DB)
 
     def single_turns(
         self, transmitter: tuple[int, int]

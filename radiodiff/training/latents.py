@@ -207,6 +207,7 @@ class LatentMaps:
         manifest = _read_manifest(directory)
         _check_identity(directory, manifest, _identity(maps, vae))
         self._checksums: list[int] = manifest["checksums"]
+        self._checked: set[int] = set()
         stored = np.load(directory / ARRAY, mmap_mode="r").shape[1]
         if augmented and stored < VARIANTS:
             raise InputError(
@@ -229,6 +230,10 @@ class LatentMaps:
         return {**self._maps[index], "latent": self._array[index]}
 
     def _check_map(self, index: int) -> None:
+        """Compare a map with what was encoded, once: it is decoded a second time for that."""
+        if index in self._checked:
+            return
+        self._checked.add(index)
         if _checksum(self._maps, index) != self._checksums[index]:
             raise InputError(
                 f"{self._directory}: map {self._maps.name(index)} has changed since it was "

@@ -19,7 +19,7 @@ from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.diffusion.process import attenuation_coefficients, diffuse
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-from radiodiff.inverse.prior import build_noise_schedule, build_prior, make_denoiser
+from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, make_denoiser
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import VAELoss, build_vae
 from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
@@ -263,7 +263,7 @@ class PriorTask:
         self._noise_levels = config.noise_levels
         self._level_map = config.model.level_map
         self._scheduler = build_noise_schedule(config.num_train_timesteps, config.prediction_type)
-        self.averaged = build_prior(
+        self.averaged = PatchUNet(
             sample_size=validation.shape[0],
             num_train_timesteps=config.num_train_timesteps,
             **config.model.model_dump(),

@@ -23,7 +23,7 @@ from radiodiff.evaluation.methods import (
 from radiodiff.evaluation.metrics import nmse
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-from radiodiff.inverse.prior import build_noise_schedule, build_prior
+from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 from radiodiff.models.baselines.pipeline import BaselinePipeline
 from radiodiff.models.baselines.uvmnet import UVMNet
 from radiodiff.models.denoiser import DecoupledUNet
@@ -179,7 +179,7 @@ def test_a_saved_radiodiff_is_a_method(data: DataConfig, tmp_path: Path) -> None
 def test_a_saved_prior_is_a_method(data: DataConfig, tmp_path: Path) -> None:
     torch.manual_seed(0)
     RadioDiffInversePipeline(
-        unet=build_prior(32, patch_size=4, block_out_channels=(32,), attention=False),
+        unet=PatchUNet(32, patch_size=4, block_out_channels=(32,), attention=False),
         scheduler=build_noise_schedule(20),
     ).save_pretrained(tmp_path)
     method = load_method(

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-from radiodiff.inverse.prior import build_noise_schedule, build_prior
+from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 from radiodiff.units import db_to_level
 
 SIDE = 32
@@ -21,7 +21,7 @@ def toy_levels(buildings, transmitter):
 def prior_directory(tmp_path_factory):
     """An untrained prior for maps of 32 x 32."""
     directory = tmp_path_factory.mktemp("prior")
-    prior = build_prior(SIDE, block_out_channels=(32,), attention=False)
+    prior = PatchUNet(SIDE, block_out_channels=(32,), attention=False)
     RadioDiffInversePipeline(prior, build_noise_schedule()).save_pretrained(directory)
     return directory
 

@@ -111,10 +111,10 @@ def test_benchmark_runs_on_the_real_tree(tmp_path):
     if root is None:
         pytest.skip("RADIOMAPSEER_ROOT is not set")
     from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-    from radiodiff.inverse.prior import build_noise_schedule, build_prior
+    from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 
     torch.manual_seed(0)
-    prior = build_prior(block_out_channels=(32, 32))
+    prior = PatchUNet(block_out_channels=(32, 32))
     RadioDiffInversePipeline(prior, build_noise_schedule()).save_pretrained(tmp_path / "prior")
     summary = run_benchmark(
         config(tmp_path / "prior", Path(root), tmp_path / "run", max_maps=2, baselines=("kriging",))

@@ -11,7 +11,7 @@ from radiodiff.inverse.pipeline import (
     RadioDiffInversePipeline,
     merge_measurements,
 )
-from radiodiff.inverse.prior import build_noise_schedule, build_prior
+from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 from radiodiff.inverse.settings import FilterSettings
 
 
@@ -19,7 +19,7 @@ from radiodiff.inverse.settings import FilterSettings
 def pipeline():
     torch.manual_seed(0)
     pipeline = RadioDiffInversePipeline(
-        build_prior(32, block_out_channels=(32, 64)).eval(), build_noise_schedule()
+        PatchUNet(32, block_out_channels=(32, 64)).eval(), build_noise_schedule()
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -76,7 +76,7 @@ def test_any_ddpm_directory_is_a_prior(measurements, tmp_path):
 
 
 def test_priors_of_levels_hold_their_measurements(measurements):
-    prior = build_prior(32, block_out_channels=(32,), attention=False, level_map=True)
+    prior = PatchUNet(32, block_out_channels=(32,), attention=False, level_map=True)
     pipeline = RadioDiffInversePipeline(
         prior.eval(), build_noise_schedule(prediction_type="v_prediction")
     )

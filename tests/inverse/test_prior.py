@@ -6,7 +6,6 @@ from radiodiff.errors import InputError
 from radiodiff.inverse.prior import (
     PatchUNet,
     build_noise_schedule,
-    build_prior,
     load_guided_diffusion,
     make_denoiser,
 )
@@ -15,18 +14,18 @@ from radiodiff.inverse.quadtree import quadtree_estimate
 
 @pytest.fixture(scope="module")
 def tiny():
-    return build_prior(32, block_out_channels=(32, 64)).eval()
+    return PatchUNet(32, block_out_channels=(32, 64)).eval()
 
 
 def test_default_prior_has_at_most_twelve_million_parameters():
     with torch.device("meta"):
-        prior = build_prior()
+        prior = PatchUNet()
     assert sum(p.numel() for p in prior.parameters()) <= 12e6
 
 
 def test_patches_are_rearranged_without_loss():
     """A network that returns its input returns the map unchanged, pixel for pixel."""
-    prior = build_prior(32, block_out_channels=(32,))
+    prior = PatchUNet(32, block_out_channels=(32,))
     prior.unet.forward = lambda patches, t: type("Output", (), {"sample": patches})
     x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     assert torch.equal(prior(x, torch.tensor([1.0, 2.0])), x)
@@ -48,7 +47,7 @@ def test_saved_prior_predicts_the_same(tiny, tmp_path):
 )
 def test_impossible_sizes_are_refused(sizes, message):
     with pytest.raises(InputError, match=message):
-        build_prior(**sizes)
+        PatchUNet(**sizes)
 
 
 def test_levels_between_timesteps_become_fractional_timesteps():
@@ -87,7 +86,7 @@ class Says(torch.nn.Module):
 
 
 def test_an_untrained_prior_of_levels_returns_the_linear_estimate():
-    prior = build_prior(32, block_out_channels=(32, 64), level_map=True).eval()
+    prior = PatchUNet(32, block_out_channels=(32, 64), level_map=True).eval()
     schedule = build_noise_schedule(prediction_type="v_prediction")
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((2, 1, 32, 32), generator=generator) * 2 - 1
@@ -103,7 +102,7 @@ def test_an_untrained_prior_of_levels_returns_the_linear_estimate():
 
 def test_a_level_for_every_pixel_generalises_one_for_the_map(tiny):
     torch.manual_seed(0)
-    prior = build_prior(32, block_out_channels=(32, 64), level_map=True).eval()
+    prior = PatchUNet(32, block_out_channels=(32, 64), level_map=True).eval()
     torch.nn.init.normal_(prior.unet.conv_out.weight, std=0.1)
     x = torch.randn(2, 1, 32, 32)
     t = torch.tensor([20.0, 700.5])
