@@ -16,7 +16,7 @@ NoiseLevels = Literal["uniform", "log_normal"]
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
 """Distribution of ln(sigma) of ``log_normal`` (Karras et al., 2022, table 1)."""
-MEASURED_SHARE = 0.5
+MEASURED_SHARE = 0.75
 """Share of the samples in which some pixels are measured."""
 MISSING_RATIO = (0.3, 1.0)
 """Range of the share of pixels that are not measured."""
