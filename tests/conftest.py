@@ -3,7 +3,10 @@
 import functools
 import json
 import math
+import multiprocessing
 import os
+import runpy
+import socket
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +85,51 @@ def make_tree(tmp_path: Path) -> Callable[..., Path]:
 def write_radio_maps() -> Callable[..., Path]:
     """The function write_tree, for fixtures that need a tree of their own."""
     return write_tree
+
+
+def _run_as_one(number: int, port: int, file: str, arguments: tuple[object, ...]) -> None:
+    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2"}
+    os.environ |= {"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    runpy.run_path(file, {"ARGUMENTS": arguments}, "__main__")
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A function that finds a port for processes to meet at."""
+
+    def free_port() -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port: int = free.getsockname()[1]
+        return port
+
+    return free_port
+
+
+@pytest.fixture(scope="session")
+def run_on_two(free_port: Callable[[], int]) -> Callable[..., None]:
+    """A function that runs a test file as a script on two processes that can meet.
+
+    It takes the file and what the script shall find as ``ARGUMENTS``. The environment is that of
+    torchrun, and everything is imported already.
+    """
+
+    def run_on_two(file: str, *arguments: object) -> None:
+        port = free_port()
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["radiodiff.training.tasks"])
+        group = [
+            context.Process(target=_run_as_one, args=(number, port, file, arguments))
+            for number in range(2)
+        ]
+        for process in group:
+            process.start()
+        for process in group:
+            process.join(timeout=120)
+        assert [process.exitcode for process in group] == [0, 0]
+
+    return run_on_two
 
 
 @pytest.fixture(scope="session")

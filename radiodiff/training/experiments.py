@@ -29,6 +29,7 @@ from radiodiff.training.trainer import Task
 ExperimentT = TypeVar("ExperimentT", bound="Experiment")
 
 MAY_DIFFER_ON_RESUME = (
+    "output",
     "latents",
     "train.steps",
     "train.accumulation",

@@ -1,9 +1,6 @@
 """Maps generated on one process and on two; as a script, one of the two."""
 
-import multiprocessing
 import os
-import runpy
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,25 +54,9 @@ def configured(work: Path, output: Path, **changes: object) -> GenerateConfig:
     return GenerateConfig.model_validate(values | changes)
 
 
-def generate_on_two(work: Path, output: Path) -> list[set[str]]:
+def generate_on_two(run_on_two: Callable[..., None], work: Path, output: Path) -> list[set[str]]:
     """Return the names each process wrote."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["radiodiff.training.tasks"])
-    group = [
-        context.Process(
-            target=runpy.run_path,
-            args=(__file__, {"JOIN": (number, port, work, output)}, "__main__"),
-        )
-        for number in range(2)
-    ]
-    for process in group:
-        process.start()
-    for process in group:
-        process.join(timeout=120)
-    assert [process.exitcode for process in group] == [0, 0]
+    run_on_two(__file__, work, output)
     files = [output.with_name(f"{output.name}-{number}") for number in range(2)]
     names = [set(file.read_text().split()) for file in files]
     assert [len(file.read_text().split()) for file in files] == [len(own) for own in names]
@@ -86,10 +67,12 @@ def levels(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
 
 
-def test_two_processes_write_every_map_once(work: Path, tmp_path: Path) -> None:
+def test_two_processes_write_every_map_once(
+    work: Path, tmp_path: Path, run_on_two: Callable[..., None]
+) -> None:
     alone = levels(generate_maps(configured(work, tmp_path / "alone")))
     assert len(alone) == 7
-    first, second = generate_on_two(work, tmp_path / "shared")
+    first, second = generate_on_two(run_on_two, work, tmp_path / "shared")
     assert not first & second
     assert {len(first), len(second)} == {3, 4}
     shared = tmp_path / "shared" / "maps"
@@ -100,7 +83,7 @@ def test_two_processes_write_every_map_once(work: Path, tmp_path: Path) -> None:
 
     for name in sorted(alone)[:3]:
         (shared / name).unlink()
-    again = generate_on_two(work, tmp_path / "shared")
+    again = generate_on_two(run_on_two, work, tmp_path / "shared")
     assert again[0] | again[1] == set(sorted(alone)[:3])
     assert {len(again[0]), len(again[1])} == {1, 2}
 
@@ -111,10 +94,7 @@ def test_maps_of_another_configuration_are_not_mixed_in(work: Path, tmp_path: Pa
         generate_maps(configured(work, tmp_path, max_maps=1, seed=1))
 
 
-def main(number: int, port: int, work: Path, output: Path) -> None:
-    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2"}
-    os.environ |= {"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
+def main(work: Path, output: Path) -> None:
     written: list[str] = []
     write = generation._write_png
 
@@ -124,8 +104,8 @@ def main(number: int, port: int, work: Path, output: Path) -> None:
 
     generation._write_png = note
     generate_maps(configured(work, output))
-    output.with_name(f"{output.name}-{number}").write_text("\n".join(written))
+    output.with_name(f"{output.name}-{os.environ['RANK']}").write_text("\n".join(written))
 
 
 if __name__ == "__main__":
-    main(*globals()["JOIN"])
+    main(*globals()["ARGUMENTS"])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from radiodiff.training.experiments import VAEExperiment, train_stage
-from radiodiff.training.tasks import VAETask
+from radiodiff.training.experiments import LDMExperiment, VAEExperiment, train_stage
+from radiodiff.training.tasks import LDMTask, VAETask
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,10 @@ def scores(run: Path) -> dict[str, float]:
     return last
 
 
-@pytest.mark.slow
-def test_the_autoencoder_learns_four_maps_by_heart(tree: Path, tmp_path: Path) -> None:
-    values = common(tree, tmp_path, steps=700)
+@pytest.fixture(scope="module")
+def autoencoder(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run of stage one."""
+    values = common(tree, tmp_path_factory.mktemp("vae"), steps=700)
     values |= {
         "model": {
             "widths": [16, 32],
@@ -74,4 +75,37 @@ def test_the_autoencoder_learns_four_maps_by_heart(tree: Path, tmp_path: Path) -
     }
     config = VAEExperiment.model_validate(values)
     train_stage(config, VAETask, resume=False)
-    assert scores(config.output)["validation/psnr"] > 45.0
+    return config.output
+
+
+@pytest.mark.slow
+def test_the_autoencoder_learns_four_maps_by_heart(autoencoder: Path) -> None:
+    assert scores(autoencoder)["validation/psnr"] > 45.0
+
+
+@pytest.mark.slow
+def test_the_latent_diffusion_learns_four_maps_by_heart(
+    tree: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    # The maps differ by their transmitter alone: one prompt pixel, which takes far longer to be
+    # noticed than the distance to it.
+    values = common(tree, tmp_path, steps=200)
+    values["data"]["prompt_features"] = ["buildings", "transmitter", "vehicles", "distance"]
+    values["optimizer"] |= {"learning_rate": 1e-3, "final_learning_rate": 2e-5}
+    values["train"]["batch_size"] = 8
+    values |= {
+        "vae": autoencoder / "model",
+        "latent_scale": None,
+        "model": {
+            "dim": 16,
+            "dim_mults": [1, 2],
+            "prompt_encoder": "convolutional",
+            "window_sizes": [4, 2],
+            "aft": True,
+        },
+        "diffusion": {"mode": "mean"},
+        "sampling_steps": 5,
+    }
+    config = LDMExperiment.model_validate(values)
+    train_stage(config, LDMTask, resume=False)
+    assert scores(config.output)["validation/score"] < 0.002

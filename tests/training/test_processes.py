@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,7 +24,9 @@ Train = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def train(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Train:
+def train(
+    start: Start, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Train:
     """A function that trains a stage on one process, or on two that talk over gloo."""
     directory = tmp_path_factory.mktemp("runs")
 
@@ -37,9 +38,7 @@ def train(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Train:
             return output
         if after is not None:
             hand_over(after, output)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         group = [
             start(
                 stage,
@@ -100,10 +99,10 @@ def test_the_number_of_processes_changes_nothing(
         assert scores == pytest.approx(curves(one, "/score")["validation/score"], rel=1e-4), run
 
 
-def test_stages_that_train_each_other_are_not_sharded(start: Start, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def test_stages_that_train_each_other_are_not_sharded(
+    start: Start, free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    port = free_port()
     group = [
         start("vae", tmp_path, "steps=2", "shard=true", f"JOIN=[{number}, 2, {port}]")
         for number in range(2)

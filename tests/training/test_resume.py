@@ -77,3 +77,13 @@ def test_a_run_killed_ten_times_is_the_run_never_killed(
     assert {p: v for p, v in paths.items() if p != about_output} == {
         p: v for p, v in tensors(other).items() if p != about_output
     }
+
+
+def test_a_run_goes_on_where_its_directory_was_moved_to(
+    start: Callable[..., BaseProcess], tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert finish(start("vae", old, "steps=4", "checkpoint_every=4")) == 0
+    old.rename(new)
+    assert finish(start("vae", new, "steps=6", "checkpoint_every=2")) == 0
+    assert newest_step(new / "checkpoints") == 6

@@ -1,9 +1,6 @@
 """Sharded parameters on two gloo processes; as a script, one of the two."""
 
-import multiprocessing
-import os
-import runpy
-import socket
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -62,23 +59,8 @@ def is_spread_and_comes_back() -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_parameters_are_spread_and_come_back() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["radiodiff.training.tasks"])
-    group = [
-        context.Process(
-            target=runpy.run_path, args=(__file__, {"JOIN": (number, port)}, "__main__")
-        )
-        for number in range(2)
-    ]
-    for process in group:
-        process.start()
-    for process in group:
-        process.join(timeout=120)
-    assert [process.exitcode for process in group] == [0, 0]
+def test_parameters_are_spread_and_come_back(run_on_two: Callable[..., None]) -> None:
+    run_on_two(__file__)
 
 
 def test_frozen_networks_are_shared() -> None:
@@ -120,8 +102,4 @@ def test_moments_loaded_into_another_memory_format_continue_the_same_run():
 
 
 if __name__ == "__main__":
-    process, port = globals()["JOIN"]
-    os.environ |= {"RANK": str(process), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     is_spread_and_comes_back()
