@@ -69,6 +69,7 @@ class StageTiming:
         precision: fp32 or bf16.
         batch_size: samples in a step.
         samples_per_second: rate of the loop, without checkpoints.
+        operations: floating-point operations of a sample, forward and backward.
         data_wait_share: share of the time in which the loop waits for samples.
         optimizer_share: share that clipping, optimisers and the moving average take.
         checkpoint_seconds: how long one checkpoint holds the loop up.
@@ -79,6 +80,7 @@ class StageTiming:
     precision: Precision
     batch_size: int
     samples_per_second: float
+    operations: float
     data_wait_share: float
     optimizer_share: float
     checkpoint_seconds: float
@@ -194,6 +196,7 @@ def measure_stage(stage: Stage, config: Experiment, work: Path, seconds: float) 
         if step > WARM_UP:
             elapsed = time.perf_counter() - start
     rates = clock.rates()
+    operations = run.operations(step, micro_batches) / settings.batch_size
     writer = CheckpointWriter(work / "checkpoints", keep_last=1, keep_every=None)
     start = time.perf_counter()
     writer.save(step, run.state())
@@ -204,6 +207,7 @@ def measure_stage(stage: Stage, config: Experiment, work: Path, seconds: float) 
         settings.precision,
         settings.batch_size,
         rates["samples_per_second"],
+        operations,
         rates["data_wait_share"],
         rates["optimizer_share"],
         stall,

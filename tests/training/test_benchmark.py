@@ -21,12 +21,13 @@ def test_a_stage_is_timed_and_its_shares_add_up(
     assert timing.precision == "bf16"
     assert timing.samples_per_second > 0
     assert timing.checkpoint_seconds > 0
+    assert timing.operations > 0
     assert 0 < timing.data_wait_share + timing.optimizer_share < 1
     assert len(list((tmp_path / "checkpoints").glob("*.json"))) == 1
 
 
 def test_the_checkpoint_share_is_of_the_time_between_two() -> None:
-    timing = StageTiming("", "fp32", 4, 2.0, 0.0, 0.0, 1.0, 50)
+    timing = StageTiming("", "fp32", 4, 2.0, 0.0, 0.0, 0.0, 1.0, 50)
     assert timing.checkpoint_share == pytest.approx(1 / 101)
 
 
