@@ -96,16 +96,18 @@ def run_train(arguments: argparse.Namespace) -> None:
     """Print a Markdown table row for every stage and precision, as they are measured."""
     configs = Path(__file__).parents[1] / "configs"
     print(f"{torch.get_num_threads()} threads")
-    print(
-        "| stage | GFLOP a sample | precision | batch | samples/s | ratio | data wait | optimiser | checkpoint |"
+    columns = (
+        "stage | GFLOP a sample | precision | batch | samples/s | ratio | data wait | optimiser"
     )
+    print(f"| {columns} | checkpoint |")
     print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
     rates: dict[str, float] = {}
     for timing in benchmark_training(configs, arguments.size, arguments.seconds, arguments.stage):
         rate = timing.samples_per_second
         ratio = rate / rates.setdefault(timing.label, rate)
         print(
-            f"| {timing.label} | {timing.operations / 1e9:.0f} | {timing.precision} | {timing.batch_size} | {rate:.3g} | "
+            f"| {timing.label} | {timing.operations / 1e9:.0f} | {timing.precision} | "
+            f"{timing.batch_size} | {rate:.3g} | "
             f"{ratio:.2f} | {timing.data_wait_share:.1%} | {timing.optimizer_share:.1%} | "
             f"{timing.checkpoint_seconds:.2f} s, {timing.checkpoint_share:.2%} of "
             f"{timing.checkpoint_every} steps |",
