@@ -97,7 +97,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     configs = Path(__file__).parents[1] / "configs"
     print(f"{torch.get_num_threads()} threads")
     columns = (
-        "stage | GFLOP a sample | precision | batch | samples/s | ratio | data wait | optimiser"
+        "stage | GFLOP | precision | batch | samples/s | ratio | data wait | optimiser"
     )
     print(f"| {columns} | checkpoint |")
     print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
