@@ -96,9 +96,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     """Print a Markdown table row for every stage and precision, as they are measured."""
     configs = Path(__file__).parents[1] / "configs"
     print(f"{torch.get_num_threads()} threads")
-    columns = (
-        "stage | GFLOP | precision | batch | samples/s | ratio | data wait | optimiser"
-    )
+    columns = "stage | GFLOP | precision | batch | samples/s | ratio | data wait | optimiser"
     print(f"| {columns} | checkpoint |")
     print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
     rates: dict[str, float] = {}
