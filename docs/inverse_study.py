@@ -50,6 +50,7 @@ METHODS: dict[str, FilterSettings] = {
         noise_path="held", stochasticity="ddpm", spacing="log_snr"
     ),
     "matched, held, c = 1": FilterSettings(noise_path="held", spacing="log_snr"),
+    "matched, held, turned": FilterSettings(noise_path="held", turned=True, spacing="log_snr"),
     "combined, c = 1": FilterSettings(method="combined", spacing="log_snr"),
     "combined, guided": FilterSettings(method="combined", guidance=True, spacing="log_snr"),
     "matched, fresh, harmonised": FilterSettings(

@@ -103,7 +103,7 @@ def sample_posterior(
         levels = harmonised(levels, settings.harmonising)
         groups.setdefault(tuple(levels.tolist()), []).append(b)
     steps = sum(s > t for schedule in groups for t, s in pairwise(schedule))
-    network = Network(denoiser, batch_limit, steps, progress)
+    network = Network(denoiser, batch_limit, steps, progress, settings.turned)
     results: dict[int, tuple[Tensor, Tensor]] = {}
     for schedule, members in groups.items():
         chosen = torch.tensor(members, device=y.device)

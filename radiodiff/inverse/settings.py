@@ -36,6 +36,10 @@ class FilterSettings(Settings):
     guidance: bool = False
     """``combined`` only. Spread what measurements say through the network's Jacobian (Song et al.,
     2023), instead of to the measured pixels alone; doubles the cost."""
+    turned: bool = False
+    """Show the network every particle in another of a map's eight orientations, so that its
+    one-sided errors cancel in the mean (self-ensemble, Timofte et al., 2016). Costs nothing; for
+    priors trained on turned maps (``train.augment``)."""
     spacing: Spacing = "uniform"
     """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""
     resampling: Resampling = "systematic"

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 from radiodiff.errors import InputError
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
+from radiodiff.inverse.particles import Network
 from radiodiff.inverse.settings import FilterSettings
 
 ALPHAS_CUMPROD = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
@@ -16,6 +17,7 @@ METHODS = {
     "matched held": FilterSettings(noise_path="held", stochasticity="ddpm"),
     "harmonised": FilterSettings(noise_path="held", harmonising=1),
     "combined": FilterSettings(method="combined"),
+    "turned": FilterSettings(noise_path="held", turned=True),
     "guided": FilterSettings(method="combined", guidance=True, harmonising=1),
 }
 
@@ -106,6 +108,39 @@ def test_no_call_exceeds_the_batch_limit_and_progress_counts_to_the_end():
     assert max(sizes) == 5
     assert sum(sizes) == 6 * 12  # five steps and the measurements' own level, for 3 x 4 particles
     assert seen == [(k, 6) for k in range(1, 7)]
+
+
+@pytest.mark.parametrize("method", ["matched fresh", "matched held", "guided"])
+@pytest.mark.parametrize("dims", [(1, 6, 6), (1, 4, 6)])
+def test_turning_changes_nothing_where_every_direction_is_alike(method, dims):
+    y, observed, sigma = problem(dims=dims)
+    sigma = sigma * torch.linspace(0.5, 1.5, dims[-1]).round(decimals=1)
+    samples = [
+        sample_posterior(
+            white_prior,
+            y,
+            observed,
+            sigma,
+            choose_levels(ALPHAS_CUMPROD, 5),
+            9,
+            generators(3),
+            METHODS[method].model_copy(update={"turned": turned}),
+        ).samples
+        for turned in (False, True)
+    ]
+    torch.testing.assert_close(*samples)
+
+
+@pytest.mark.parametrize(("dims", "count"), [((1, 6, 6), 8), ((1, 4, 6), 4)])
+def test_particles_in_all_orientations_have_no_preferred_direction(dims, count):
+    generator = torch.Generator().manual_seed(0)
+    bias = torch.randn(dims, generator=generator)
+    network = Network(lambda x, abar: bias.expand_as(x), None, 1, None, turned=True)
+    mean = network(torch.zeros((1, count, *dims)), torch.tensor(0.5), step=3).mean(dim=1)[0]
+    for axis in (-1, -2):
+        torch.testing.assert_close(mean.flip(axis), mean)
+    if count == 8:
+        torch.testing.assert_close(mean.mT, mean)
 
 
 def test_values_that_are_not_finite_stop_the_run_and_name_the_step():
