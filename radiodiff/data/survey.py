@@ -19,6 +19,8 @@ from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, db_std_to_model, db_to_mod
 MAX_GRID_SIDE = 4096
 PLAUSIBLE_DB = (-250.0, 60.0)
 """Reports outside are no received power in dBm and no path gain in dB."""
+MAX_EXCESS = 3.0
+"""Standard deviations by which a report may lie outside the range of maps; further ones are cut."""
 
 
 class ColumnSettings(Settings):
@@ -135,7 +137,8 @@ def read_survey(path: str | Path, settings: SurveySettings) -> Survey:
             )
     else:
         std = np.full(len(x), settings.noise_std_db or _std_within_cells(path, cells, values))
-    gain = np.clip(values, GAIN_MIN_DB, GAIN_MAX_DB)
+    # The noise may carry a report out of the range of maps; cutting it off there would bias it.
+    gain = np.clip(values, GAIN_MIN_DB - MAX_EXCESS * std, GAIN_MAX_DB + MAX_EXCESS * std)
     try:
         measurements = combine_reports(pixels, db_to_model(gain), db_std_to_model(std), grid.shape)
     except InputError as error:

@@ -48,6 +48,14 @@ def test_received_power_and_other_columns(tmp_path, rows):
     assert (survey.pixels.max(axis=0) <= np.array(survey.grid.shape) - 0.5).all()
 
 
+def test_noise_may_leave_the_range_of_maps(tmp_path):
+    # The truncation is -147 dB: noise around it is kept, what lies far below is brought to 3 sigma.
+    path = write(tmp_path / "s.csv", "x,y,gain_db", [(0, 0, -150), (1, 0, -144), (2, 0, -200)])
+    survey = read_survey(path, SurveySettings(noise_std_db=2.0))
+    found = model_to_db(survey.measurements.values[0, 0, 0].numpy())
+    np.testing.assert_allclose(found, [-150, -144, -153], atol=1e-3)
+
+
 def test_degrees_are_metres_on_the_ground(tmp_path, rows):
     # 1e-4 degrees at latitude 50: 7.17 m east, 11.12 m north.
     points = np.array([[8.0, 50.0, -80], [8.0001, 50.0001, -90], [8.0, 50.0001, -85]])
