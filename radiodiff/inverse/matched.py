@@ -105,7 +105,8 @@ def held_filter(
             continue
         level = abar_tau.clamp(min=t)
         eps = network(x, level, k)
-        x_0 = predict_clean(x, eps, level.to(dtype), settings.clip)
+        # Never clipped: cutting the errors off on one side would lift flat shadows step by step.
+        x_0 = predict_clean(x, eps, level.to(dtype), clip=False)
         c = stochastic_share(settings.stochasticity, t, s)
         mean, variance = prior_step(x_0, eps, s.to(dtype), c.to(dtype))
         x = torch.where(abar_tau >= s, y_tau, mean + variance.sqrt() * problem.normal())

@@ -47,7 +47,7 @@ class FilterSettings(Settings):
     ess_threshold: float = Field(default=0.5, gt=0, le=1)
     """Resample when the effective sample size is at most this share of M."""
     clip: bool = True
-    """Limit the estimate of the clean map to [-1, 1]."""
+    """Limit the estimate of the clean map to [-1, 1]; never where the measurements are ``held``."""
 
     @model_validator(mode="after")
     def _check(self) -> FilterSettings:

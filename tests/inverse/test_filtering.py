@@ -143,6 +143,28 @@ def test_particles_in_all_orientations_have_no_preferred_direction(dims, count):
         torch.testing.assert_close(mean.mT, mean)
 
 
+def test_held_estimates_are_not_cut_off_on_one_side():
+    # Truth at the truncation and a network that errs to both sides of it.
+    errors = torch.Generator().manual_seed(0)
+
+    def erring(x, abar):
+        x_0 = -1.0 + 0.1 * torch.randn(x.shape, generator=errors)
+        return (x - abar.sqrt() * x_0) / (1.0 - abar).sqrt()
+
+    y, observed, sigma = problem(batch=1, dims=(1, 20, 20))
+    result = sample_posterior(
+        erring,
+        torch.full_like(y, -1.0),
+        observed,
+        sigma,
+        choose_levels(ALPHAS_CUMPROD, 5),
+        5,
+        generators(1),
+        METHODS["matched held"],
+    )
+    assert result.samples.mean() == pytest.approx(-1.0, abs=0.01)
+
+
 def test_values_that_are_not_finite_stop_the_run_and_name_the_step():
     y, observed, noise_std = problem()
     calls = []
