@@ -36,7 +36,7 @@ def noised_filter(
     y, alpha_bar = problem.y, problem.alpha_bar
     dtype = y.dtype
     abar_tau = measurement_level(problem.noise_std)
-    shared = settings.noise_path == "shared"
+    shared = settings.weighted
     paths = 1 if shared else problem.num_particles
 
     def relative(level: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class FilterSettings(Settings):
     and for every particle, without weights, more robust to an imperfect prior; ``held``:
     measurements stay at their own level, exact for any number of particles, but the prior must take
     a level for every pixel (``level_map`` of :class:`radiodiff.inverse.prior.PatchUNet`). ``auto``
-    is ``held`` with such a prior, else ``fresh``."""
+    is ``held`` with such a prior, else ``shared`` with ``ddpm`` and ``fresh`` without."""
     stochasticity: Literal["ddpm"] | float = 1.0
     """Share c of fresh noise in a prior step, in [0, 1]; ``ddpm``: the posterior variance."""
     harmonising: int = Field(default=0, ge=0)
@@ -56,12 +56,18 @@ class FilterSettings(Settings):
             raise ValueError(f"stochasticity is {c!r}; allowed are 'ddpm' and numbers in [0, 1]")
         if self.guidance and self.method != "combined":
             raise ValueError(f"guidance goes with method combined, not with {self.method}")
-        weighted = self.method == "matched" and self.noise_path == "shared"
-        if self.harmonising and (self.method == "published" or weighted):
+        if self.harmonising and (self.method == "published" or self.weighted):
             raise ValueError("harmonising goes with combined, and with matched unless it is shared")
         return self
 
+    @property
+    def weighted(self) -> bool:
+        """Whether ``matched`` follows one noisy path of the measurements with weights."""
+        by_default = self.noise_path == "auto" and self.stochasticity == "ddpm"
+        return self.method == "matched" and (self.noise_path == "shared" or by_default)
 
-CALIBRATED = FilterSettings(noise_path="shared", stochasticity="ddpm", spacing="log_snr")
-"""Settings whose samples have the posterior's spread in the limit of many particles and steps; the
-defaults of :class:`FilterSettings` aim at the mean map with an imperfect prior."""
+
+CALIBRATED = FilterSettings(stochasticity="ddpm", spacing="log_snr")
+"""Settings whose samples have the posterior's spread: with a prior of levels, with enough steps;
+with another one, in the limit of many particles too. The defaults of :class:`FilterSettings` aim at
+the mean map."""

@@ -143,6 +143,26 @@ def test_particles_in_all_orientations_have_no_preferred_direction(dims, count):
         torch.testing.assert_close(mean.mT, mean)
 
 
+@pytest.mark.parametrize(("stochasticity", "path"), [("ddpm", "shared"), (1.0, "fresh")])
+def test_the_default_path_is_weighted_with_ddpm_alone(stochasticity, path):
+    y, observed, sigma = problem()
+    automatic, explicit = (
+        sample_posterior(
+            white_prior,
+            y,
+            observed,
+            sigma,
+            choose_levels(ALPHAS_CUMPROD, 8),
+            4,
+            generators(3),
+            FilterSettings(stochasticity=stochasticity, noise_path=noise_path),
+        )
+        for noise_path in ("auto", path)
+    )
+    assert torch.equal(automatic.samples, explicit.samples)
+    assert torch.equal(automatic.log_weights, explicit.log_weights)
+
+
 def test_held_estimates_are_not_cut_off_on_one_side():
     # Truth at the truncation and a network that errs to both sides of it.
     errors = torch.Generator().manual_seed(0)
