@@ -50,8 +50,9 @@ METHODS: dict[str, FilterSettings] = {
     "matched, held, ddpm": FilterSettings(
         noise_path="held", stochasticity="ddpm", spacing="log_snr"
     ),
-    "matched, held, c = 1": FilterSettings(noise_path="held", spacing="log_snr"),
-    "matched, held, turned": FilterSettings(noise_path="held", turned=True, spacing="log_snr"),
+    "matched, held, c = 1": FilterSettings(noise_path="held"),
+    "matched, held, c = 1, log_snr": FilterSettings(noise_path="held", spacing="log_snr"),
+    "matched, held, turned": FilterSettings(noise_path="held", turned=True),
     "combined, c = 1": FilterSettings(method="combined", spacing="log_snr"),
     "combined, guided": FilterSettings(method="combined", guidance=True, spacing="log_snr"),
     "matched, fresh, harmonised": FilterSettings(
