@@ -1,0 +1,47 @@
+"""Copy the ``model/`` of a run as float16: half the size, for shipping.
+
+`python scripts/export_weights.py outputs/small/prior/model data/pretrained/prior-small`
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from radiodiff.cli import run_main
+from radiodiff.errors import InputError
+
+
+def main() -> None:
+    """Copy the configurations as they are and the weights as float16."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="directory that from_pretrained reads")
+    parser.add_argument("output", type=Path, help="directory to create")
+    arguments = parser.parse_args()
+    model, output = arguments.model, arguments.output
+    if not (model / "model_index.json").is_file():
+        raise InputError(f"{model}: no model there (model_index.json is missing)")
+    if output.exists():
+        raise InputError(f"{output}: exists already; choose another output directory")
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        shutil.copytree(model, partial)
+        for file in partial.rglob("*.safetensors"):
+            weights, mode = load_file(file), file.stat().st_mode
+            save_file(
+                {k: w.half() if w.is_floating_point() else w for k, w in weights.items()},
+                file,
+                metadata={"format": "pt"},
+            )
+            file.chmod(mode)  # safetensors writes for the owner alone
+        partial.replace(output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror})") from None
+    size = sum(file.stat().st_size for file in output.rglob("*.safetensors"))
+    print(f"{output}: {size / 1e6:.1f} MB of weights")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,91 @@
+"""The weights in data/pretrained, and how they are written."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from radiodiff.data.measurements import measure, pixel_mask
+from radiodiff.evaluation import metrics
+from radiodiff.inverse.interpolation import linear
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
+from radiodiff.inverse.settings import FilterSettings
+from radiodiff.simulate import dominant_path
+from radiodiff.simulate.procedural import procedural_city
+from radiodiff.units import db_to_model
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "data" / "pretrained"
+MAX_SHIPPED_BYTES = 80_000_000
+
+
+def export(monkeypatch: pytest.MonkeyPatch, *arguments: Path) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["export_weights.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as status:
+        runpy.run_path(str(ROOT / "scripts" / "export_weights.py"), run_name="__main__")
+    return status.value.code
+
+
+def test_exported_weights_are_the_same_to_half_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    unet = PatchUNet(sample_size=32, block_out_channels=(32, 32))
+    RadioDiffInversePipeline(unet, build_noise_schedule()).save_pretrained(tmp_path / "model")
+    assert export(monkeypatch, tmp_path / "model", tmp_path / "half") == 0
+    (file,) = (tmp_path / "half").rglob("*.safetensors")
+    assert {weight.dtype for weight in load_file(file).values()} == {torch.float16}
+    found = RadioDiffInversePipeline.from_pretrained(tmp_path / "half").unet.state_dict()
+    for name, weight in unet.state_dict().items():
+        assert found[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], weight, atol=1e-7, rtol=2**-10)
+
+    before = file.read_bytes()
+    assert export(monkeypatch, tmp_path / "model", tmp_path / "half") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert export(monkeypatch, tmp_path / "none", tmp_path / "other") == 2
+    assert "no model there" in capsys.readouterr().err
+
+
+def test_shipped_weights_are_small_half_precision_and_described() -> None:
+    files = list(SHIPPED.rglob("*.safetensors"))
+    assert files
+    assert sum(file.stat().st_size for file in files) <= MAX_SHIPPED_BYTES
+    for file in files:
+        assert {weight.dtype for weight in load_file(file).values()} == {torch.float16}
+    for model in SHIPPED.iterdir():
+        assert (model / "README.md").is_file(), model
+
+
+def test_the_shipped_prior_beats_interpolation_on_an_unseen_city() -> None:
+    city = procedural_city(np.random.default_rng(12345), 256)
+    position = tuple(np.argwhere(~city.building_mask)[20_000])
+    gain = dominant_path.path_gain(city, (int(position[0]), int(position[1])))
+    truth = torch.from_numpy(db_to_model(gain.astype(np.float64))).float()[None, None]
+    mask = torch.from_numpy(pixel_mask((256, 256), 0.8, np.random.default_rng(0)))[None, None]
+    measured = measure(truth, mask, 0.05, torch.Generator().manual_seed(0))
+    pipeline = RadioDiffInversePipeline.from_pretrained(SHIPPED / "prior-small")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.unet.to(memory_format=torch.channels_last)
+    out = pipeline(
+        measured,
+        num_particles=2,
+        num_inference_steps=5,
+        generator=torch.Generator().manual_seed(0),
+        settings=FilterSettings(turned=True),
+    )
+    plain = torch.from_numpy(linear(measured.values[0, 0].numpy(), mask[0, 0].numpy()))
+    psnr = [
+        float(metrics.psnr(found.float().clamp(-1, 1) / 2 + 0.5, truth[0, 0] / 2 + 0.5))
+        for found in (out.mean[0, 0], plain)
+    ]
+    assert psnr[0] > psnr[1] + 1.0
+    shadows = out.building_mask[0]
+    buildings = torch.from_numpy(city.building_mask)[None]
+    assert float(metrics.iou(shadows, buildings)) > 0.75
