@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler
 from torch import Tensor, nn
 
@@ -229,10 +228,17 @@ class LDMTask:
         return output.model[:, None]
 
 
+MAX_CLEAN_WEIGHT = 10.0
+"""Most weight of a squared error of the clean map where pixels have levels of their own. A velocity
+weighs it by 1 + 1 / sigma^2: a pixel measured with sigma = 0.05 by 401, one that has to be guessed
+from it by 1."""
+
+
 class PriorObjective(nn.Module):
     """Objective of the prior: predict the noise of a diffused map (Ho et al., 2020, eq. (14)).
 
-    Or its velocity, where the schedule's ``prediction_type`` says so.
+    Or its velocity, where the schedule's ``prediction_type`` says so. Given a level for every
+    pixel, clean pixels weigh no more than ``MAX_CLEAN_WEIGHT``.
     """
 
     alphas_cumprod: Tensor
@@ -250,7 +256,9 @@ class PriorObjective(nn.Module):
         abar = abar.view(-1, 1, 1, 1) if abar.ndim == 1 else abar
         signal, sigma = abar.sqrt(), (1.0 - abar).sqrt()
         target = signal * noise - sigma * gain if self._velocity else noise
-        return F.mse_loss(self.network(signal * gain + sigma * noise, timestep).float(), target), {}
+        error = self.network(signal * gain + sigma * noise, timestep).float() - target
+        weight = (MAX_CLEAN_WEIGHT * (1.0 - abar)).clamp(max=1.0) if timestep.ndim > 1 else 1.0
+        return (weight * error.square()).mean(), {}
 
 
 class PriorTask:

@@ -182,6 +182,30 @@ def test_the_prior_loss_is_the_error_of_the_prediction(prediction: Prediction) -
     assert torch.allclose(network.seen[0], 0.6 * batch["gain"][0] + 0.8 * batch["noise"][0])
 
 
+def test_clean_pixels_weigh_no_more_than_ten_in_a_loss_of_levels() -> None:
+    error = 0.1
+
+    class Erring(nn.Module):
+        """Gives the velocity of a clean map that is wrong by ``error`` everywhere."""
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            abar = schedule.alphas_cumprod[t]
+            found = (x_t - (1 - abar).sqrt() * batch["noise"]) / abar.sqrt() + error
+            return (abar.sqrt() * x_t - found) / (1 - abar).sqrt()
+
+    schedule = build_noise_schedule(2, "v_prediction")
+    schedule.alphas_cumprod = torch.tensor([0.9975, 0.5])
+    levels = torch.tensor([0, 1]).repeat(32).view(1, 1, 8, 8)
+    batch = {
+        "gain": torch.rand(1, 1, 8, 8),
+        "noise": torch.randn(1, 1, 8, 8),
+        "timestep": levels,
+    }
+    loss, _ = tasks.PriorObjective(Erring(), schedule)(batch, 0)
+    # Half of the pixels at 1 / (1 - 0.5) = 2, half at 10 instead of 1 / (1 - 0.9975) = 400.
+    assert loss.item() == pytest.approx(error**2 * (2 + 10) / 2, rel=1e-3)
+
+
 def test_stage_one_exports_what_it_validated(vae_run: Path, common: dict[str, Any]) -> None:
     vae = latents.load_vae(vae_run / "model")
     assert isinstance(vae, AutoencoderKL)
