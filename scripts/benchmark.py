@@ -121,6 +121,7 @@ def run_inverse(arguments: argparse.Namespace) -> None:
         ("matched, shared", FilterSettings(noise_path="shared")),
         ("matched, fresh", FilterSettings(noise_path="fresh")),
         ("matched, held", FilterSettings(noise_path="held")),
+        ("held, turned", FilterSettings(noise_path="held", turned=True)),
         ("combined", FilterSettings(method="combined")),
     ):
         for dtype in (torch.float32, torch.bfloat16):
