@@ -73,7 +73,8 @@ class Network:
     steps: int
     progress: Progress | None
     turned: bool = False
-    """Show every particle in another orientation, and the next one in every step."""
+    """Show every particle, whose last two axes are rows and columns, in another orientation, and in
+    the next one in every step."""
     done: int = 0
 
     def __call__(self, x: Tensor, level: Tensor, step: int) -> Tensor:
