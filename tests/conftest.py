@@ -87,13 +87,6 @@ def write_radio_maps() -> Callable[..., Path]:
     return write_tree
 
 
-def _run_as_one(number: int, port: int, file: str, arguments: tuple[object, ...]) -> None:
-    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2"}
-    os.environ |= {"LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    runpy.run_path(file, {"ARGUMENTS": arguments}, "__main__")
-
-
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """A function that finds a port for processes to meet at."""
@@ -120,7 +113,14 @@ def run_on_two(free_port: Callable[[], int]) -> Callable[..., None]:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["radiodiff.training.tasks"])
         group = [
-            context.Process(target=_run_as_one, args=(number, port, file, arguments))
+            context.Process(
+                target=runpy.run_path,
+                args=(
+                    str(Path(__file__).with_name("one_of_two.py")),
+                    {"RUN": (number, port, file, arguments)},
+                    "__main__",
+                ),
+            )
             for number in range(2)
         ]
         for process in group:

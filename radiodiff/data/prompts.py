@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from skimage.graph import MCP_Geometric
 
 from radiodiff.data.visibility import line_of_sight
 from radiodiff.errors import InputError
@@ -55,13 +56,30 @@ def _vehicles(scene: Scene) -> np.ndarray:
     return _mask_to_channel(scene.buildings if scene.vehicles is None else scene.vehicles)
 
 
+def _log_length(squared: np.ndarray) -> np.ndarray:
+    """Bring lengths, given as squares in pixels, to -1 (one pixel) .. 1 (the map's diagonal)."""
+    height, width = squared.shape
+    logarithm = np.log(np.clip(squared, np.float32(1.0), np.float32(height**2 + width**2)))
+    return np.float32(2.0 / np.log(height**2 + width**2)) * logarithm - np.float32(1.0)
+
+
 def _distance(scene: Scene) -> np.ndarray:
     """Log distance to the transmitter: -1 within one pixel, 1 at the length of the diagonal."""
     height, width = scene.buildings.shape
     rows = np.arange(height, dtype=np.float32)[:, None] - scene.transmitter[0]
     columns = np.arange(width, dtype=np.float32)[None, :] - scene.transmitter[1]
-    squared = np.maximum(rows**2 + columns**2, np.float32(1.0))
-    return np.float32(2.0 / np.log(height**2 + width**2)) * np.log(squared) - np.float32(1.0)
+    return _log_length(rows**2 + columns**2)
+
+
+def _detour(scene: Scene) -> np.ndarray:
+    """Log length of the shortest way to the transmitter around the buildings, like the distance.
+
+    The way goes from pixel to pixel in eight directions, so it is up to 8 % too long. It is 1
+    where there is none, and from the length of the diagonal on.
+    """
+    walls = np.where(scene.buildings, -1.0, 1.0)  # what is negative cannot be entered
+    lengths, _ = MCP_Geometric(walls).find_costs([scene.transmitter])
+    return _log_length(lengths.astype(np.float32) ** 2)
 
 
 def _line_of_sight(scene: Scene) -> np.ndarray:
@@ -73,6 +91,7 @@ PROMPT_FEATURES: dict[str, Callable[[Scene], np.ndarray]] = {
     "transmitter": _transmitter,
     "vehicles": _vehicles,
     "distance": _distance,
+    "detour": _detour,
     "line_of_sight": _line_of_sight,
 }
 """Feature name -> function of the scene returning (H, W) float32 in [-1, 1]."""

@@ -133,6 +133,8 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         prompt_width: first-level channels of the convolutional encoder, which doubles them twice;
             None takes ``dim``.
         prompt_stride: prompt pixels per latent pixel, for the convolutional encoder.
+        patch_size: side of the square of latent pixels that the U-Net works on as one; 2 costs a
+            quarter of 1, which is the paper's.
         window_sizes: side of the averaging windows of the condition attention, one per level.
         filter_size: bottleneck map (rows, columns) on which the Fourier filters are stored.
         aft: whether the decoders filter the bottleneck; False is the ablation of the paper.
@@ -155,6 +157,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         prompt_encoder: PromptEncoder = "swin_b",
         prompt_width: int | None = None,
         prompt_stride: int = 4,
+        patch_size: int = 1,
         window_sizes: Sequence[int] = (8, 4, 2, 1),
         filter_size: Sequence[int] = (8, 8),
         aft: bool = True,
@@ -177,8 +180,13 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         widths = [dim, *(dim * mult for mult in dim_mults)]
         time = 4 * dim
 
+        patch_channels = latent_channels * patch_size**2
         self.pyramid = _build_prompt_encoder(
-            prompt_encoder, prompt_channels, prompt_width or dim, prompt_stride, len(dim_mults)
+            prompt_encoder,
+            prompt_channels,
+            prompt_width or dim,
+            prompt_stride * patch_size,
+            len(dim_mults),
         )
         encoder_widths = self.pyramid.channels
         if len(encoder_widths) != len(dim_mults):
@@ -190,7 +198,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
             nn.Conv2d(encoder_width, width, 1)
             for encoder_width, width in zip(encoder_widths, widths[:-1], strict=True)
         )
-        self.stem = nn.Conv2d(latent_channels + encoder_widths[0], dim, 7, padding=3)
+        self.stem = nn.Conv2d(patch_channels + encoder_widths[0], dim, 7, padding=3)
         self.stem_norm = group_norm(dim)
 
         self.time_features = GaussianFourierFeatures(dim, fourier_scale)
@@ -206,15 +214,13 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
 
         size = (filter_size[0], filter_size[1]) if aft else None
         heads = 2 if attenuation == "linear" else 1
-        self.decoder_attenuation = Decoder(
-            widths, time, window_sizes, heads * latent_channels, size
-        )
-        self.decoder_noise = Decoder(widths, time, window_sizes, latent_channels, size)
+        self.decoder_attenuation = Decoder(widths, time, window_sizes, heads * patch_channels, size)
+        self.decoder_noise = Decoder(widths, time, window_sizes, patch_channels, size)
 
     @property
     def latent_stride(self) -> int:
-        """Latent maps must have sides divisible by this: one halving per level but the last."""
-        return 2 ** (len(self.encoder) - 1)
+        """Latent maps must have sides divisible by this: patches, and a halving per level but one."""
+        return self.config.patch_size * 2 ** (len(self.encoder) - 1)
 
     def encode_prompt(
         self, prompt: Tensor, latent_size: tuple[int, int] | None = None
@@ -223,18 +229,18 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
 
         Args:
             prompt: (B, C, H, W) in [-1, 1].
-            latent_size: (h, w) of the latent map; None takes the size of the first feature,
-                H and W divided by the stride of the encoder.
+            latent_size: (h, w) of the latent map; None takes the size for which the first
+                feature needs no resizing.
 
         Returns:
             The projected features, one (B, width, .., ..) per level from fine to coarse, and last
-            the prompt's part of the first convolution, (B, dim, h, w).
+            the prompt's part of the first convolution, (B, dim, h / patch_size, w / patch_size).
 
         Raises:
             InputError: the prompt has another number of channels, or sides that do not divide.
         """
         channels = self.config.prompt_channels
-        stride = self.pyramid.stride * self.latent_stride
+        stride = self.pyramid.stride * 2 ** (len(self.encoder) - 1)
         if prompt.ndim != 4 or prompt.shape[1] != channels:
             raise InputError(f"prompt: expected (B, {channels}, H, W), found {tuple(prompt.shape)}")
         if prompt.shape[-2] % stride or prompt.shape[-1] % stride:
@@ -245,8 +251,8 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         features = self.pyramid(prompt.to(self.stem.weight.dtype))
         first = features[0]
         if latent_size is not None:
-            first = resize(first, latent_size, align_corners=False)
-        of_prompt = self.stem.weight[:, self.config.latent_channels :]
+            first = resize(first, self._patches(latent_size), align_corners=False)
+        of_prompt = self.stem.weight[:, self._patch_channels :]
         projected = [
             project(feature)
             for project, feature in zip(self.prompt_projections, features, strict=True)
@@ -278,14 +284,13 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         if isinstance(prompt, Tensor):
             prompt = self.encode_prompt(prompt, latent_size)
         *features, prompt_stem = prompt
-        if prompt_stem.shape[-2:] != latent_size:
-            raise InputError(
-                f"prompt: encoded for latents of {tuple(prompt_stem.shape[-2:])}, "
-                f"z_t has {latent_size}"
-            )
+        patch = self.config.patch_size
+        if prompt_stem.shape[-2:] != self._patches(latent_size):
+            encoded = tuple(patch * side for side in prompt_stem.shape[-2:])
+            raise InputError(f"prompt: encoded for latents of {encoded}, z_t has {latent_size}")
 
-        x = z_t.to(self.stem.weight.dtype)
-        of_latent = self.stem.weight[:, : self.config.latent_channels]
+        x = nn.functional.pixel_unshuffle(z_t.to(self.stem.weight.dtype), patch)
+        of_latent = self.stem.weight[:, : self._patch_channels]
         x = self.stem_norm(prompt_stem + nn.functional.conv2d(x, of_latent, padding=3))
         stem = x
         time = self.time_mlp(self.time_features(t.log() / 4).to(self.stem.weight.dtype))
@@ -297,9 +302,19 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         x = self.middle_block1(x, time)
         x = self.middle_attention(x)
         x = self.middle_block2(x, time)
-        attenuation = self.decoder_attenuation(x, time, features, skips, stem)
-        noise = self.decoder_noise(x, time, features, skips, stem)
+        attenuation, noise = (
+            nn.functional.pixel_shuffle(decoder(x, time, features, skips, stem), patch)
+            for decoder in (self.decoder_attenuation, self.decoder_noise)
+        )
         return _precondition(z_t, t, attenuation, noise)
+
+    def _patches(self, latent_size: tuple[int, int]) -> tuple[int, int]:
+        patch = self.config.patch_size
+        return latent_size[0] // patch, latent_size[1] // patch
+
+    @property
+    def _patch_channels(self) -> int:
+        return self.config.latent_channels * self.config.patch_size**2
 
     def _check(self, z_t: Tensor, t: Tensor) -> None:
         channels, stride = self.config.latent_channels, self.latent_stride

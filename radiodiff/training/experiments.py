@@ -76,6 +76,7 @@ class DenoiserSettings(Settings):
     prompt_weights: str | None = None
     """Weights of a Swin encoder: null, a local file, or a torchvision name (IMAGENET1K_V1)."""
     prompt_width: int | None = Field(None, ge=8)
+    patch_size: int = Field(1, ge=1)
     window_sizes: tuple[int, ...]
     aft: bool
     """Adaptive FFT filter on the bottleneck of both decoders, eqs. (22)-(23)."""

@@ -173,12 +173,12 @@ class LDMTask:
         self._latent_shape = latent_shape(self._vae, validation.shape)
         _, height, width = self._latent_shape
         model = config.model
-        halvings = 2 ** (len(model.dim_mults) - 1)
+        coarsest = model.patch_size * 2 ** (len(model.dim_mults) - 1)
         self.averaged = DecoupledUNet(
             latent_channels=self._vae.config.latent_channels,
             prompt_channels=len(config.data.prompt_features),
             prompt_stride=validation.shape[0] // height,
-            filter_size=(height // halvings, width // halvings),
+            filter_size=(height // coarsest, width // coarsest),
             attenuation=config.diffusion.attenuation,
             **model.model_dump(exclude={"prompt_weights"}),
         )

@@ -43,6 +43,24 @@ def test_distance_is_logarithmic_between_transmitter_and_diagonal():
     assert distance[3, 4] == pytest.approx(2 * np.log(5) / np.log(50) - 1, abs=1e-6)
 
 
+def test_detour_goes_around_the_buildings():
+    wall = np.zeros((30, 40), dtype=bool)
+    wall[10, :-1] = True  # open at the right end
+    wall[20:, 30:] = True  # an empty courtyard
+    wall[22:28, 32:38] = False
+    detour = build_prompt(["detour"], wall, (9, 29))[0]
+    lengths = 50 ** ((detour + 1) / 2)
+    assert lengths[9, 30] == lengths[9, 29] == 1  # within a pixel
+    assert lengths[5, 25] == pytest.approx(4 * 2**0.5, rel=1e-5)
+    # 9 straight to the gap, through it in two diagonals, 9 straight back.
+    assert lengths[11, 29] == pytest.approx(18 + 2 * 2**0.5, rel=1e-5)
+    assert detour[29, 0] == 1  # longer than the diagonal
+    assert (detour[22:28, 32:38] == 1).all()
+    assert (detour[torch.from_numpy(wall)] == 1).all()
+    distance = build_prompt(["distance"], wall, (9, 29))[0]
+    assert (detour >= distance - 1e-6).all()
+
+
 def test_line_of_sight_channel_is_the_signed_visibility(buildings):
     channel = build_prompt(["line_of_sight"], buildings, (3, 0))[0].numpy()
     assert np.array_equal(channel > 0, line_of_sight(buildings, (3, 0)))

@@ -49,6 +49,21 @@ def test_paper_size():
     assert round(count(denoiser.pyramid) / 1e6, 1) == 87.8
 
 
+def test_a_network_on_patches_is_the_one_on_their_pixels_as_channels(inputs):
+    """With the same weights, patches of 2 x 2 are what four times the latent channels are."""
+    z_t, t, prompt = inputs
+    of_patches = tiny(patch_size=2, filter_size=(2, 2))
+    of_channels = tiny(latent_channels=12, prompt_stride=8, filter_size=(2, 2))
+    of_channels.load_state_dict(of_patches.state_dict())
+    with torch.no_grad():
+        found = of_patches(z_t, t, of_patches.encode_prompt(prompt, (16, 16)))
+        expected = of_channels(F.pixel_unshuffle(z_t, 2), t, prompt)
+    for prediction, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(prediction, F.pixel_shuffle(reference, 2))
+    with pytest.raises(InputError, match="multiples of 8"):
+        of_patches(z_t[..., :4, :], t, prompt)
+
+
 def test_encoding_the_prompt_once_changes_nothing(denoiser, inputs):
     z_t, t, prompt = inputs
     with torch.no_grad():
