@@ -1,12 +1,8 @@
-"""The whole path at the smallest size: simulate, train every stage, generate, reconstruct, compare.
-
-Each part is the one the scripts run, with the configurations of ``configs/smoke``; what is already
-there from an earlier, interrupted run is not made again.
-"""
+"""The shipped weights at work: a city that no training saw, and a survey of it from a CSV file."""
 
 from __future__ import annotations
 
-import sys
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,110 +12,94 @@ from pydantic import Field
 from torch import Tensor
 
 from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.config import Settings, SettingsT, load_config
+from radiodiff.config import Settings, load_config
 from radiodiff.data.measurements import Measurements, measure, pixel_mask
-from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
+from radiodiff.data.survey import read_survey
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
-from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import comparison_figure, save_figure
 from radiodiff.evaluation.predictions import MetricConfig, score_maps
 from radiodiff.evaluation.tables import markdown_table, mean_values
-from radiodiff.inverse.interpolation import linear, nearest
-from radiodiff.inverse.pipeline import InverseOutput, RadioDiffInversePipeline
-from radiodiff.simulate.dataset import SimulateConfig, simulate_dataset
-from radiodiff.training.experiments import (
-    Experiment,
-    LDMExperiment,
-    PriorExperiment,
-    VAEExperiment,
-    train_stage,
-)
-from radiodiff.training.tasks import LDMTask, PriorTask, VAETask
-from radiodiff.training.trainer import Task
-from radiodiff.units import model_to_gray
+from radiodiff.inverse.experiment import SamplerSettings, load_pipeline
+from radiodiff.inverse.interpolation import kriging, linear, nearest
+from radiodiff.inverse.survey import SurveyConfig, reconstruct_survey
+from radiodiff.simulate import dominant_path
+from radiodiff.simulate.city import City
+from radiodiff.simulate.dataset import choose_transmitters
+from radiodiff.simulate.geojson import Projection
+from radiodiff.simulate.procedural import procedural_city
+from radiodiff.units import db_to_gray, gray_to_model, model_to_db, model_to_gray
 
-MEASURED = "RadioDiff-Inverse"
 GENERATED = "RadioDiff"
+MEASURED = "RadioDiff-Inverse"
+CORNER = (8.4, 49.0)
+"""Longitude and latitude that the survey gives to the city's south-western corner."""
 
 
-class DemoConfig(Settings):
-    """Where the parts are configured, and what is shown."""
+class SurveyDemo(Settings):
+    """Reports that are made up on the city and reconstructed."""
+
+    config: Path
+    """Configuration of ``scripts/infer_inverse.py --measurements``; it gives noise and power."""
+    reports: int = Field(ge=10)
+    held_out: int = Field(ge=1)
+    """Further reports that the reconstruction is compared with."""
+
+
+class DemoConfig(SamplerSettings):
+    """Which weights are shown, and on what; the sampler's settings are the inverse method's."""
 
     output: Path
-    simulate: Path
-    """Configuration of scripts/simulate.py."""
-    vae: Path
-    """Configuration of scripts/train_vae.py; ``output`` and ``data.root`` of this and the next two
-    are replaced by folders of the demo."""
-    ldm: Path
-    prior: Path
+    model: Path
+    """RadioDiff."""
+    city_seed: int = Field(ge=0)
+    """Of the city; the cities of ``configs/small/simulate_training.yaml`` have seeds of three."""
     num_maps: int = Field(ge=1)
-    """Maps of unseen cities that are generated and reconstructed."""
+    """Transmitters in that city."""
     sampling_steps: int = Field(ge=1)
     """Steps of RadioDiff."""
     missing_ratio: float = Field(gt=0, lt=1)
     """Share of pixels without a measurement."""
     noise_std: float = Field(ge=0)
     """Noise of a measurement, model range."""
-    num_particles: int = Field(ge=1)
-    inverse_steps: int = Field(ge=1)
+    survey: SurveyDemo
     seed: int = Field(ge=0)
+    """Of measurements, particles and reports."""
 
 
 def run_demo(config: DemoConfig) -> str:
-    """Run everything; write table.md, results.json and demo.png; return the table."""
+    """Generate, reconstruct and survey; return what is to be read on the screen.
+
+    Writes demo.png, table.md, results.json, survey.csv and the folder survey.
+
+    Raises:
+        InputError: weights or configurations cannot be read, or the output cannot be written.
+    """
     output = open_run_directory(config.output, config)
-    root = output / "simulated"
-    print("1/5  simulating cities", flush=True)
-    simulate_dataset(load_config(config.simulate, SimulateConfig, [f"output={root}"]))
-    print("2/5  training the autoencoder", flush=True)
-    _train(config.vae, VAEExperiment, VAETask, output / "vae", root)
-    print("3/5  training the latent diffusion", flush=True)
-    vae = f"vae={output / 'vae' / 'model'}"
-    ldm = _train(config.ldm, LDMExperiment, LDMTask, output / "ldm", root, vae)
-    print("4/5  training the prior", flush=True)
-    _train(config.prior, PriorExperiment, PriorTask, output / "prior", root)
-    print("5/5  maps of cities that no training saw", flush=True)
-    maps = build_dataset(ldm.data, "test")
-    if len(maps) < config.num_maps:
-        raise InputError(f"num_maps: found {config.num_maps}, the test part has {len(maps)}")
-    # Spread over the part, so that neighbours in it (transmitters of one city) do not repeat.
-    indices = [k * len(maps) // config.num_maps for k in range(config.num_maps)]
-    return _compare(config, output, maps, [maps[index] for index in indices])
-
-
-def _train(
-    path: Path,
-    model: type[SettingsT],
-    task: Callable[[SettingsT, RadioMapSeer], Task],
-    output: Path,
-    root: Path,
-    *overrides: str,
-) -> SettingsT:
-    config = load_config(path, model, [f"output={output}", f"data.root={root}", *overrides])
-    assert isinstance(config, Experiment)
-    if not (output / "model").is_dir():
-        train_stage(config, task, resume=True)
-        if not (output / "model").is_dir():
-            sys.exit(0)  # stopped on request; the same command goes on
-    return config
-
-
-def _compare(config: DemoConfig, output: Path, maps: RadioMapSeer, items: list[Sample]) -> str:
-    truth = model_to_gray(torch.cat([item["gain"] for item in items]))
-    prompt = torch.stack([item["prompt"] for item in items])
-    generator = torch.Generator().manual_seed(config.seed)
-    pipeline = RadioDiffPipeline.from_pretrained(output / "ldm" / "model")
-    generated = pipeline.generate(prompt, config.sampling_steps, generator=generator).gray
-    samples = _measure(config, items)
-    inverse = _reconstruct(config, output, samples)
+    print("1/4  a city, and its radio maps by the dominant path model", flush=True)
+    city = procedural_city(np.random.default_rng(config.city_seed))
+    places = choose_transmitters(city, config.num_maps, np.random.default_rng(config.city_seed))
+    gain_db = np.stack([dominant_path.path_gain(city, (int(r), int(c))) for r, c in places])
+    truth = torch.from_numpy(db_to_gray(gain_db)).float()
+    print("2/4  RadioDiff: from buildings and transmitter to the map", flush=True)
+    pipeline = RadioDiffPipeline.from_pretrained(config.model).to(config.device)
+    generated = pipeline(
+        city.building_mask,
+        places,
+        num_inference_steps=config.sampling_steps,
+        generator=torch.Generator().manual_seed(config.seed),
+        zero_buildings=True,
+    ).gray.cpu()
+    print("3/4  RadioDiff-Inverse: from scattered samples to the map", flush=True)
+    samples = _measure(config, truth)
     results = {
         GENERATED: generated,
-        MEASURED: _gray(inverse.mean[:, 0]),
+        MEASURED: _reconstruct(config, samples),
         "nearest neighbour": _interpolate(nearest, samples),
         "linear interpolation": _interpolate(linear, samples),
     }
-    rows = {
+    print("4/4  RadioDiff-Inverse: the map behind a survey", flush=True)
+    survey = _survey(config, output, city, places, gain_db[0])
+    scores = {
         name: mean_values(score_maps(result, truth, MetricConfig()))
         for name, result in results.items()
     }
@@ -130,55 +110,60 @@ def _compare(config: DemoConfig, output: Path, maps: RadioMapSeer, items: list[S
         "nearest neighbour": "nearest neighbour (the same pixels)",
         "linear interpolation": "linear interpolation (the same pixels)",
     }
-    table = markdown_table({labels[name]: row for name, row in rows.items()})
+    table = markdown_table({labels[name]: row for name, row in scores.items()})
     observed = samples.values.where(samples.mask, torch.nan)[:, 0]
     figure = comparison_figure(
         truth,
         {name: results[name] for name in (GENERATED, MEASURED, "linear interpolation")},
-        buildings=torch.cat([item["buildings"] for item in items]),
-        transmitters=torch.stack([item["transmitter"] for item in items]),
+        buildings=torch.from_numpy(city.building_mask).expand_as(truth),
+        transmitters=torch.from_numpy(places),
         inputs={f"{seen} % noisy samples": _gray(observed)},
-        names=[f"city {item['name'].split('_')[0]}" for item in items],
+        names=[f"transmitter {number + 1}" for number in range(len(places))],
     )
     save_figure(figure, output / "demo.png")
     (output / "table.md").write_text(table, encoding="utf-8")
     write_json(
         output / "results.json",
         {
-            "data": "simulated cities that no training saw",
-            "maps": [item["name"] for item in items],
-            "scores": rows,
-            "made_by": provenance(config, "cpu"),
+            "data": f"a simulated city that no training saw, seed {config.city_seed}",
+            "scores": scores,
+            "survey": survey,
+            "made_by": provenance(config, config.device),
         },
     )
-    return table
+    return (
+        f"{table}\nsurvey of {config.survey.reports} reports: {survey['rmse_db']:.2f} dB from "
+        f"{config.survey.held_out} reports held out (kriging {survey['kriging_rmse_db']:.2f} dB; "
+        f"the reports' own noise is {survey['noise_std_db']:g} dB), transmitter found within "
+        f"{survey['transmitter_error_m']:.1f} m"
+    )
 
 
-def _measure(config: DemoConfig, items: list[Sample]) -> Measurements:
+def _measure(config: DemoConfig, truth: Tensor) -> Measurements:
     """Observe every map at random pixels with noise."""
-    gain = torch.stack([item["gain"] for item in items])
-    height, width = gain.shape[-2:]
+    height, width = truth.shape[-2:]
     masks = [
         pixel_mask((height, width), config.missing_ratio, np.random.default_rng((config.seed, k)))
-        for k in range(len(items))
+        for k in range(len(truth))
     ]
     noise = torch.Generator().manual_seed(config.seed)
+    gain = gray_to_model(truth)[:, None]
     return measure(gain, torch.from_numpy(np.stack(masks))[:, None], config.noise_std, noise)
 
 
-def _reconstruct(config: DemoConfig, output: Path, samples: Measurements) -> InverseOutput:
-    pipeline = RadioDiffInversePipeline.from_pretrained(output / "prior" / "model")
+def _reconstruct(config: DemoConfig, samples: Measurements) -> Tensor:
+    pipeline = load_pipeline(config.prior, config.device, config.dtype)
     pipeline.set_progress_bar_config(disable=True)
-    generators = [
-        torch.Generator().manual_seed(config.seed + index) for index in range(len(samples.values))
-    ]
-    return pipeline(
+    output = pipeline(
         samples,
-        noise_std=config.noise_std,
         num_particles=config.num_particles,
-        num_inference_steps=config.inverse_steps,
-        generator=generators,
+        num_inference_steps=config.num_inference_steps,
+        generator=torch.Generator(config.device).manual_seed(config.seed),
+        settings=config.filter,
+        shadow_threshold=config.shadow_threshold,
+        batch_limit=config.batch_limit,
     )
+    return _gray(output.mean[:, 0].cpu())
 
 
 def _interpolate(method: Callable[..., object], samples: Measurements) -> Tensor:
@@ -191,3 +176,63 @@ def _interpolate(method: Callable[..., object], samples: Measurements) -> Tensor
 
 def _gray(model: Tensor) -> Tensor:
     return model_to_gray(model.float()).clamp(0.0, 1.0)
+
+
+def _survey(
+    config: DemoConfig, output: Path, city: City, places: np.ndarray, gain_db: np.ndarray
+) -> dict[str, float]:
+    """Make reports up on the map of the first place, reconstruct it, compare with further ones."""
+    demo = config.survey
+    survey_config = load_config(
+        demo.config,
+        SurveyConfig,
+        [f"output={output / 'survey'}", f"prior={config.prior}", f"device={config.device}"],
+    )
+    settings = survey_config.survey
+    columns, noise_std_db = settings.columns, settings.noise_std_db or 0.0
+    # 1. Reports at outdoor pixels, with noise, in the survey's own units.
+    rng = np.random.default_rng(config.seed)
+    outdoor = np.argwhere(~city.building_mask)
+    chosen = rng.choice(len(outdoor), size=demo.reports + demo.held_out, replace=False)
+    rows, cols = outdoor[chosen].T
+    reported = gain_db[rows, cols] + rng.normal(0.0, noise_std_db, len(chosen))
+    longitude, latitude = _degrees(rows, cols, len(gain_db))
+    power = settings.transmit_power_dbm or 0.0
+    file = output / "survey.csv"
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([columns.x, columns.y, columns.value])
+        for number in range(demo.reports):
+            x, y, dbm = longitude[number], latitude[number], reported[number] + power
+            writer.writerow([f"{x:.8f}", f"{y:.8f}", f"{dbm:.2f}"])
+    # 2. What the reports that were kept back say about the reconstruction.
+    report = reconstruct_survey(file, survey_config)
+    survey = read_survey(file, settings)
+    kept = slice(demo.reports, None)
+    pixels = np.rint(survey.grid.to_pixels(longitude[kept], latitude[kept])).astype(int)
+    inside = ((pixels >= 0) & (pixels < survey.grid.shape)).all(axis=1)
+    row, col = pixels[inside].T
+    with np.load(survey_config.output / "map.npz") as arrays:
+        reconstructed = arrays["gain_db"]
+    observed = survey.measurements
+    kriged = model_to_db(kriging(observed.values[0, 0].numpy(), observed.mask[0, 0].numpy()))
+    x, y = _degrees(places[:1, 0], places[:1, 1], len(gain_db))
+    error = survey.grid.to_pixels(x, y)[0] - report["transmitter"]["row_column"]
+    truth = reported[kept][inside]
+    return {
+        "noise_std_db": noise_std_db,
+        "rmse_db": _rms(reconstructed[row, col] - truth),
+        "kriging_rmse_db": _rms(kriged[row, col] - truth),
+        "transmitter_error_m": float(np.hypot(*error)) * survey.grid.resolution_m,
+    }
+
+
+def _degrees(rows: np.ndarray, columns: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return longitude and latitude of pixels of one metre."""
+    west, south = CORNER
+    per_longitude, per_latitude = Projection((west, south, west, south)).metres_per_degree
+    return west + columns / per_longitude, south + (height - 1 - rows) / per_latitude
+
+
+def _rms(difference: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(difference**2)))

@@ -1,4 +1,4 @@
-"""See the whole system work on this machine: simulate, train, generate, reconstruct, compare."""
+"""See the shipped weights at work on a city that no training saw, and on a survey of it."""
 
 from pathlib import Path
 
@@ -9,9 +9,10 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 
 
 def main() -> None:
-    """Run the demo and print its table."""
+    """Run the demo and print what it found."""
     config, _ = parse_config(DemoConfig, __doc__, default_config=str(DEFAULT_CONFIG))
-    print(f"\n{run_demo(config)}\nwrote {config.output}/demo.png and {config.output}/table.md")
+    print(f"\n{run_demo(config)}")
+    print(f"wrote demo.png, table.md, survey.csv and survey/ in {config.output}")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,9 @@ class DecoupledSettings(Settings):
     grid_power: float | None = Field(default=None, gt=0, le=10)
     """Overrides the time grid of ``mode``: t_i = (1 - i/n)^power. 1 (released, mean) is uniform
     in t, 2 (sample) uniform in the noise level sqrt(t)."""
+    time_shift: float = Field(default=1.0, gt=0)
+    """Training times are s t / (1 + (s - 1) t) for uniform t: s > 1 trains more near t = 1, where
+    the map comes from the prompt alone (Esser et al., 2024, eq. (23))."""
     split_last_step: bool = False
     """Take the last step in two, the second from t = 1e-4, as the release does on request."""
 
@@ -99,6 +102,7 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
         mode: Mode = "released",
         sampler: Sampler | None = None,
         grid_power: float | None = None,
+        time_shift: float = 1.0,
         split_last_step: bool = False,
     ) -> None:
         _check_choice("attenuation", attenuation, get_args(Attenuation))
@@ -109,6 +113,8 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
         self.grid_power = _MODE_GRID_POWER[mode] if grid_power is None else grid_power
         if not self.grid_power > 0:
             raise InputError(f"grid_power: found {grid_power}, it must be positive")
+        if not time_shift > 0:
+            raise InputError(f"time_shift: found {time_shift}, it must be positive")
         self.set_timesteps(5)
 
     # Training ------------------------------------------------------------------------------------
@@ -116,13 +122,15 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
     def sample_training_times(
         self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None
     ) -> Tensor:
-        """Draw n times uniformly from (1e-4, 1], float32, shape (n,).
+        """Draw n times from (1e-4, 1], float32, shape (n,): uniform ones, moved by ``time_shift``.
 
         They are drawn on the generator's own device, so that one seed gives one result anywhere.
         """
         source = device if generator is None else generator.device
         # rand lies in [0, 1), so its complement lies in (0, 1].
-        return 1.0 - (1.0 - MIN_TIME) * torch.rand(n, generator=generator, device=source).to(device)
+        t = 1.0 - (1.0 - MIN_TIME) * torch.rand(n, generator=generator, device=source).to(device)
+        shift = self.config.time_shift
+        return (shift * t / (1.0 + (shift - 1.0) * t)).clamp(MIN_TIME, 1.0)
 
     def add_noise(
         self, z_0: Tensor, noise: Tensor, t: Tensor, coefficients: Sequence[Tensor] | None = None

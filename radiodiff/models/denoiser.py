@@ -219,7 +219,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
 
     @property
     def latent_stride(self) -> int:
-        """Latent maps must have sides divisible by this: patches, and a halving per level but one."""
+        """Latent maps must have sides divisible by this: patches, halved by every level but one."""
         return self.config.patch_size * 2 ** (len(self.encoder) - 1)
 
     def encode_prompt(

@@ -32,7 +32,9 @@ from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
 class HasBuildings(Protocol):
     """Anything with a (H, W) building mask, such as a City; ``polygons`` is used where present."""
 
-    building_mask: np.ndarray
+    @property
+    def building_mask(self) -> np.ndarray:
+        """(H, W) bool, True inside buildings."""
 
 
 def path_gain(

@@ -216,6 +216,15 @@ def test_training_times_are_uniform_and_never_reach_zero():
     torch.testing.assert_close(quantiles, torch.tensor([0.25, 0.5, 0.75]), atol=0.01, rtol=0)
 
 
+def test_shifted_training_times_lie_near_one():
+    t = DecoupledScheduler(time_shift=4.0).sample_training_times(N, generator())
+    quantiles = torch.quantile(t, torch.tensor([0.2, 0.5, 0.8]))
+    torch.testing.assert_close(quantiles, torch.tensor([0.5, 0.8, 16 / 17]), atol=0.01, rtol=0)
+    assert 0.0 < t.min().item() < t.max().item() <= 1.0
+    with pytest.raises(InputError, match="time_shift"):
+        DecoupledScheduler(time_shift=0.0)
+
+
 def test_add_noise_by_hand():
     z_0, eps, t = torch.tensor([[2.0]]), torch.tensor([[3.0]]), torch.tensor([0.25])
     assert DecoupledScheduler().add_noise(z_0, eps, t).item() == pytest.approx(1.5 + 1.5)
