@@ -87,7 +87,6 @@ def run_demo(config: DemoConfig) -> str:
         places,
         num_inference_steps=config.sampling_steps,
         generator=torch.Generator().manual_seed(config.seed),
-        zero_buildings=True,
     ).gray.cpu()
     print("3/4  RadioDiff-Inverse: from scattered samples to the map", flush=True)
     samples = _measure(config, truth)

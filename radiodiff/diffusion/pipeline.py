@@ -69,6 +69,8 @@ class RadioDiffPipeline(DiffusionPipeline):
         denoiser: predicts the attenuation and the noise of latents.
         scheduler: the reverse process.
         prompt_features: names from ``radiodiff.data.prompts.PROMPT_FEATURES``, in channel order.
+        zero_buildings: set building interiors to gray 0, as in RadioMapSeer, unless a call says
+            otherwise; the prompt must hold the buildings.
 
     Raises:
         InputError: components that do not fit each other, or unknown prompt features.
@@ -86,9 +88,12 @@ class RadioDiffPipeline(DiffusionPipeline):
         denoiser: DecoupledUNet,
         scheduler: DecoupledScheduler,
         prompt_features: Sequence[str] = PAPER_PROMPT,
+        zero_buildings: bool = False,
     ) -> None:
         super().__init__()
         check_features(prompt_features)
+        if zero_buildings and "buildings" not in prompt_features:
+            raise InputError("zero_buildings: the prompt features lack 'buildings'")
         for what, found, expected in (
             ("prompt features", len(prompt_features), denoiser.config.prompt_channels),
             (
@@ -105,7 +110,9 @@ class RadioDiffPipeline(DiffusionPipeline):
             if found != expected:
                 raise InputError(f"{what}: found {found}, the denoiser has {expected}")
         self.register_modules(vae=vae, denoiser=denoiser, scheduler=scheduler)
-        self.register_to_config(prompt_features=list(prompt_features))
+        self.register_to_config(
+            prompt_features=list(prompt_features), zero_buildings=zero_buildings
+        )
 
     @classmethod
     def from_pretrained(
@@ -135,6 +142,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             denoiser=_load(DecoupledUNet, directory / "denoiser", **dtype),
             scheduler=_load(DecoupledScheduler, directory / "scheduler"),
             prompt_features=config["prompt_features"],
+            zero_buildings=config.get("zero_buildings", False),
         )
 
     @torch.no_grad()
@@ -147,7 +155,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         num_samples: int = 1,
         generator: Generators = None,
         mode: Mode | None = None,
-        zero_buildings: bool = False,
+        zero_buildings: bool | None = None,
     ) -> RadioDiffOutput:
         """Generate radio maps.
 
@@ -164,18 +172,18 @@ class RadioDiffPipeline(DiffusionPipeline):
                 not depend on the rest of the batch. None draws from torch's default generator.
             mode: ``released`` as published, ``mean`` for the least error, ``sample`` for the
                 right spread; None takes the scheduler as it was configured.
-            zero_buildings: set building interiors to gray 0, as in RadioMapSeer.
+            zero_buildings: set building interiors to gray 0, as in RadioMapSeer; None does what the
+                pipeline was made with.
 
         Raises:
             InputError: a mask that is not binary, a transmitter outside or in a building, sides
                 that the strides do not divide, batches of different lengths.
         """
         masks, prompt = self._prepare(buildings, transmitter, vehicles)
-        output = self.generate(prompt, num_inference_steps, num_samples, generator, mode)
-        if not zero_buildings:
-            return output
-        inside = torch.from_numpy(masks).to(output.model.device)
-        return _output(output.model.masked_fill(inside.repeat_interleave(num_samples, dim=0), -1.0))
+        model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
+        if self.config.zero_buildings if zero_buildings is None else zero_buildings:
+            model = _zero(model, torch.from_numpy(masks))
+        return _output(model)
 
     @torch.no_grad()
     def generate(
@@ -198,12 +206,26 @@ class RadioDiffPipeline(DiffusionPipeline):
         Raises:
             InputError: see :meth:`__call__`.
         """
+        model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
+        if self.config.zero_buildings:
+            channel = list(self.config.prompt_features).index("buildings")
+            model = _zero(model, prompt[:, channel] > 0)
+        return _output(model)
+
+    def _sample(
+        self,
+        prompt: Tensor,
+        num_inference_steps: int,
+        num_samples: int,
+        generator: Generators,
+        mode: Mode | None,
+    ) -> Tensor:
+        """Return maps (N, H, W) in model range; see :meth:`generate`."""
         if num_samples < 1:
             raise InputError(f"num_samples: found {num_samples}, at least 1")
         n = len(prompt) * num_samples
         if isinstance(generator, list) and len(generator) != n:
             raise InputError(f"generator: found {len(generator)} generators for {n} maps")
-
         device = self._execution_device
         stride = self._vae_stride
         latent_size = (prompt.shape[-2] // stride, prompt.shape[-1] // stride)
@@ -220,7 +242,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             ]
             z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
             latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-            return _output(self.vae.decode(latents).sample[:, 0].float().clamp(-1.0, 1.0))
+            maps: Tensor = self.vae.decode(latents).sample[:, 0].float().clamp(-1.0, 1.0)
+            return maps
 
     def path_gain_between(
         self,
@@ -319,6 +342,12 @@ class RadioDiffPipeline(DiffusionPipeline):
             for i in range(n)
         ]
         return np.broadcast_to(masks, (n, height, width)) > 0, torch.stack(prompts)
+
+
+def _zero(model: Tensor, buildings: Tensor) -> Tensor:
+    """Set building pixels of maps (N, H, W) to the least gain; ``buildings`` has one per scene."""
+    inside = buildings.to(model.device).repeat_interleave(len(model) // len(buildings), dim=0)
+    return model.masked_fill(inside, -1.0)
 
 
 def _output(model: Tensor) -> RadioDiffOutput:

@@ -97,6 +97,8 @@ class LDMExperiment(Experiment):
     diffusion: DecoupledSettings
     sampling_steps: int = Field(ge=1)
     """Sampler steps of the maps generated for validation."""
+    zero_buildings: bool = False
+    """Have the pipeline set building interiors to gray 0, as RadioMapSeer does."""
 
 
 class PriorSettings(Settings):

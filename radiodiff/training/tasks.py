@@ -190,6 +190,7 @@ class LDMTask:
             denoiser=self.averaged,
             scheduler=self._scheduler,
             prompt_features=list(config.data.prompt_features),
+            zero_buildings=config.zero_buildings,
         )
         self._pipeline.set_progress_bar_config(disable=True)
         objective = LatentDiffusion(self.averaged, self._vae, self._scheduler)

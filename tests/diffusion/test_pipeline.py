@@ -162,6 +162,27 @@ def test_building_interiors_can_be_zeroed(pipe, buildings):
     torch.testing.assert_close(out.gray[~inside], kept.gray[~inside])
 
 
+def test_a_pipeline_may_be_saved_as_one_that_zeroes_buildings(pipe, buildings, tmp_path):
+    zeroing = RadioDiffPipeline(
+        pipe.vae, pipe.denoiser, pipe.scheduler, pipe.config.prompt_features, zero_buildings=True
+    )
+    zeroing.save_pretrained(tmp_path)
+    loaded = RadioDiffPipeline.from_pretrained(tmp_path)
+    points = [(15, 25), (20, 6)]
+    expected = pipe(buildings, points, generator=generator(), zero_buildings=True).gray
+    assert_close(loaded(buildings, points, generator=generator()).gray, expected)
+    prompt = torch.stack(
+        [build_prompt(loaded.config.prompt_features, buildings, point) for point in points]
+    )
+    assert_close(loaded.generate(prompt, generator=generator()).gray, expected)
+    kept = loaded(buildings, points, generator=generator(), zero_buildings=False).gray
+    assert_close(kept, pipe(buildings, points, generator=generator()).gray)
+    with pytest.raises(InputError, match="lack 'buildings'"):
+        RadioDiffPipeline(
+            pipe.vae, pipe.denoiser, pipe.scheduler, ("distance",) * 3, zero_buildings=True
+        )
+
+
 def test_generation_leaves_training_networks_as_they_were(pipe, buildings):
     pipe.denoiser.train()
     pipe.denoiser.pyramid.eval()
