@@ -28,6 +28,8 @@ BLOCK_SHARE = 0.25
 """Share of the masks made of blocks instead of single pixels."""
 BUILDINGS_SHARE = 0.25
 """Share of the samples with measured pixels whose buildings are known exactly."""
+OUTDOOR_SHARE = 0.25
+"""Share of them, buildings unknown, measured outdoors alone, as a survey is."""
 
 
 def draw_timestep(
@@ -55,7 +57,7 @@ def draw_timestep_map(
     """Draw a timestep for every pixel: one for all, or a cleaner one where a map is measured.
 
     The mask of measured pixels, their noise, the level of the others and whether the buildings
-    (pixels at the truncation) are known vary from sample to sample.
+    (pixels at the truncation) are known, or never measured, vary from sample to sample.
 
     Args:
         gain: (1, H, W) map, model range.
@@ -67,7 +69,7 @@ def draw_timestep_map(
         (1, H, W) int64.
     """
     timestep = draw_timestep(alphas_cumprod, levels, generator).expand(gain.shape)
-    measured, unknown, known_buildings = torch.rand(3, generator=generator).tolist()
+    measured, unknown, buildings = torch.rand(3, generator=generator).tolist()
     if measured >= MEASURED_SHARE:
         return timestep
     if unknown < UNKNOWN_SHARE:
@@ -75,9 +77,11 @@ def draw_timestep_map(
     low, high = torch.tensor(MEASURED_SIGMA).log().tolist()
     log_sigma = low + (high - low) * torch.rand((), generator=generator)
     own = (_log_sigma(alphas_cumprod) - log_sigma).abs().argmin()
-    seen = _draw_mask(gain.shape[-2:], generator)
+    seen = _draw_mask(gain.shape[-2:], generator).expand(gain.shape)
+    if BUILDINGS_SHARE <= buildings < BUILDINGS_SHARE + OUTDOOR_SHARE:
+        seen = seen & (gain > -1.0)
     timestep = torch.where(seen, timestep.minimum(own), timestep)
-    if known_buildings < BUILDINGS_SHARE:
+    if buildings < BUILDINGS_SHARE:
         timestep = torch.where(gain <= -1.0, 0, timestep)
     return timestep
 
