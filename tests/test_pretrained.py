@@ -10,14 +10,17 @@ import torch
 from safetensors.torch import load_file
 
 from radiodiff.data.measurements import measure, pixel_mask
+from radiodiff.data.radiomapseer import DataConfig
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation import metrics
+from radiodiff.evaluation.methods import MethodSettings, load_method, predict_maps
 from radiodiff.inverse.interpolation import linear
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 from radiodiff.inverse.settings import FilterSettings
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.procedural import procedural_city
-from radiodiff.units import db_to_model
+from radiodiff.units import db_to_gray, db_to_model
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "data" / "pretrained"
@@ -90,3 +93,31 @@ def test_the_shipped_prior_beats_interpolation_on_an_unseen_city() -> None:
     shadows = out.building_mask[0]
     buildings = torch.from_numpy(city.building_mask)[None]
     assert float(metrics.iou(shadows, buildings)) > 0.75
+
+
+def test_the_shipped_radiodiff_knows_an_unseen_city() -> None:
+    city = procedural_city(np.random.default_rng(12345), 256)
+    row, column = np.argwhere(~city.building_mask)[20_000]
+    gain = dominant_path.path_gain(city, (int(row), int(column)))
+    truth = torch.from_numpy(db_to_gray(gain.astype(np.float64))).float()
+    pipeline = RadioDiffPipeline.from_pretrained(SHIPPED / "radiodiff-small")
+    assert pipeline.denoiser.dtype == torch.float32
+    generator = torch.Generator().manual_seed(0)
+    found = pipeline(city.building_mask, (int(row), int(column)), generator=generator).gray[0]
+    assert float(metrics.nmse(found, truth)) < 0.03
+    assert float(metrics.ssim(found, truth)) > 0.88
+    assert found[torch.from_numpy(city.building_mask)].max() == 0.0
+
+
+@pytest.mark.real
+def test_the_shipped_radiodiff_does_so_on_real_maps(real_root: Path) -> None:
+    """The bars of a small model that has seen simulated maps alone."""
+    method = load_method(MethodSettings(source=str(SHIPPED / "radiodiff-small")))
+    maps = list(predict_maps(method, DataConfig(root=real_root, split="all"), "test"))
+    assert maps
+    for metric, low, high in (
+        (metrics.nmse, 0.0, 0.020),
+        (metrics.ssim, 0.90, 1.0),
+        (metrics.psnr, 26.0, 99.0),
+    ):
+        assert low < np.mean([float(metric(one.gray, one.truth)) for one in maps]) < high
