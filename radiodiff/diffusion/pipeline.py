@@ -122,7 +122,7 @@ class RadioDiffPipeline(DiffusionPipeline):
 
         Args:
             directory: holds ``model_index.json`` and a folder per component.
-            torch_dtype: dtype of both networks; None keeps that of the files.
+            torch_dtype: dtype of both networks; None is float32, whatever the files hold.
 
         Raises:
             InputError: the directory is no saved RadioDiffPipeline.
