@@ -287,7 +287,8 @@ def train_baseline(config: BaselineExperiment, resume: bool) -> None:
         if (newest_step(first.output / "checkpoints") or 0) < config.train.steps:
             return  # stopped on request
         network = RadioUNet.from_pretrained(first.output / "model")
-        train_stage(config, partial(SecondUNetTask, network=network), resume)
+        second = config.model_copy(update={"start_from": None})  # the first began from both
+        train_stage(second, partial(SecondUNetTask, network=network), resume)
     elif isinstance(config.model, UVMNetSettings):
         train_stage(config, UVMNetTask, resume)
     else:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 from pydantic import Field, model_validator
+from torch import nn
 
 from radiodiff.cli import open_run_directory
 from radiodiff.config import Settings
@@ -57,6 +58,9 @@ class Experiment(Settings):
     data: DataConfig
     train: TrainSettings
     optimizer: OptimizerSettings
+    start_from: Path | None = None
+    """A network of the same sizes whose weights are the initial ones, to tune it to other maps: the
+    folder of one ``config.json``, such as data/pretrained/radiodiff-small/denoiser."""
 
 
 class VAEExperiment(Experiment):
@@ -170,18 +174,36 @@ def train_stage(
     Args:
         config: the experiment.
         build: returns the stage, given its configuration and the validation maps. The initial
-            weights follow from ``train.seed`` alone.
+            weights follow from ``train.seed`` alone, or are those of ``start_from``.
         resume: go on with a run that was stopped.
 
     Raises:
         InputError: see :func:`open_datasets`, :func:`radiodiff.training.engine.train` and
-            :class:`radiodiff.training.latents.LatentMaps`.
+            :class:`radiodiff.training.latents.LatentMaps`; or ``start_from`` does not fit.
     """
     training, validation = open_datasets(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         task = build(config, validation)
+    if config.start_from is not None:
+        copy_weights(config.start_from, task.averaged)
     run_experiment(config, task, training, resume)
+
+
+def copy_weights(directory: Path, network: nn.Module) -> None:
+    """Copy the weights that ``save_pretrained`` wrote into a network of the same class and sizes.
+
+    Raises:
+        InputError: the folder holds no such network.
+    """
+    try:
+        weights = type(network).from_pretrained(directory).state_dict()  # type: ignore[attr-defined]
+        network.load_state_dict(weights)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"start_from: {directory} holds no {type(network).__name__} of these sizes ({reason})"
+        ) from None
 
 
 def run_experiment(config: Experiment, task: Task, maps: RadioMapSeer, resume: bool) -> None:

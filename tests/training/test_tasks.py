@@ -13,7 +13,7 @@ from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.diffusion.process import diffuse
 from radiodiff.errors import InputError
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-from radiodiff.inverse.prior import Prediction, build_noise_schedule
+from radiodiff.inverse.prior import PatchUNet, Prediction, build_noise_schedule
 from radiodiff.models.vae import VAELoss, VAELossSettings, build_vae
 from radiodiff.training import latents, tasks
 from radiodiff.training.checkpoints import load_newest
@@ -23,6 +23,7 @@ from radiodiff.training.experiments import (
     VAEExperiment,
     open_datasets,
     run_experiment,
+    train_stage,
 )
 
 OPTIMIZER = {
@@ -288,6 +289,26 @@ def test_log_normal_noise_levels_have_their_median_and_spread(common: dict[str, 
     quartiles = log_sigma.quantile(torch.tensor([0.25, 0.5, 0.75]))
     expected = torch.tensor([-1.2 - 0.674 * 1.2, -1.2, -1.2 + 0.674 * 1.2])
     torch.testing.assert_close(quartiles, expected, atol=0.08, rtol=0)
+
+
+def test_training_starts_from_given_weights(common: dict[str, Any], tmp_path: Path) -> None:
+    model = {"patch_size": 2, "block_out_channels": [32], "layers_per_block": 1, "attention": False}
+    given = PatchUNet(sample_size=32, num_train_timesteps=50, **model)
+    given.save_pretrained(tmp_path / "given")
+    still = common["optimizer"] | {"learning_rate": 1e-9, "final_learning_rate": 0.0}
+    values = common | {"model": model, "num_train_timesteps": 50, "optimizer": still}
+    tuned = {"output": tmp_path / "tuned", "start_from": tmp_path / "given"}
+    train_stage(PriorExperiment.model_validate(values | tuned), tasks.PriorTask, resume=False)
+    found = RadioDiffInversePipeline.from_pretrained(tmp_path / "tuned" / "model").unet
+    for name, weight in given.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], weight, atol=1e-6, rtol=0)
+
+    for folder, changes in (("given", {"block_out_channels": [64]}), ("nowhere", {})):
+        wrong = {"model": model | changes, "start_from": tmp_path / folder}
+        config = PriorExperiment.model_validate(values | wrong | {"output": tmp_path / "wrong"})
+        with pytest.raises(InputError, match=r"start_from: .* holds no PatchUNet of these sizes"):
+            train_stage(config, tasks.PriorTask, resume=False)
+        assert not (tmp_path / "wrong").exists()
 
 
 @pytest.mark.parametrize(
