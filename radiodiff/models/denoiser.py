@@ -27,6 +27,7 @@ from radiodiff.models.layers import (
 )
 
 Attenuation = Literal["constant", "linear"]
+Preconditioning = Literal["released", "unit_variance"]
 
 
 class EncoderLevel(nn.Module):
@@ -140,6 +141,9 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         aft: whether the decoders filter the bottleneck; False is the ablation of the paper.
         attenuation: ``constant`` f_t = C; ``linear`` f_t = a t + b, with one more output head.
         fourier_scale: standard deviation of the frequencies of the time features.
+        preconditioning: how outputs become predictions, see :meth:`forward`. ``unit_variance``
+            leaves the network something of one size to learn at every t, and needs constant
+            attenuation.
 
     Raises:
         InputError: sizes that do not fit each other.
@@ -163,14 +167,18 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         aft: bool = True,
         attenuation: Attenuation = "constant",
         fourier_scale: float = 16.0,
+        preconditioning: Preconditioning = "released",
     ) -> None:
         super().__init__()
         for name, found, allowed in (
             ("prompt_encoder", prompt_encoder, get_args(PromptEncoder)),
             ("attenuation", attenuation, get_args(Attenuation)),
+            ("preconditioning", preconditioning, get_args(Preconditioning)),
         ):
             if found not in allowed:
                 raise InputError(f"{name}: found {found!r}, allowed are {', '.join(allowed)}")
+        if preconditioning == "unit_variance" and attenuation == "linear":
+            raise InputError("preconditioning: unit_variance needs constant attenuation")
         if len(window_sizes) != len(dim_mults):
             raise InputError(
                 f"window_sizes: found {len(window_sizes)} windows for {len(dim_mults)} levels"
@@ -275,6 +283,11 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
             eps = sqrt(t) z_t + sqrt(1 - t) / sqrt(t^2 + 1) F_eps.
             For a linear f_t, b is preconditioned like C, and a, which is independent of the data,
             has no share of z_t: a = t / sqrt(t^2 + 1) F_a.
+            With ``unit_variance``, for data and noise of variance 1 and v = (1 - t)^2 + t, that of
+            z_t, they are the best linear estimates and what these miss in units of its standard
+            deviation (as in Karras et al., 2022, Sec. 5):
+            C = -(1 - t) / v z_t + sqrt(t / v) F_C,
+            eps = sqrt(t) / v z_t + (1 - t) / sqrt(v) F_eps.
 
         Raises:
             InputError: shapes that do not fit.
@@ -306,7 +319,8 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
             nn.functional.pixel_shuffle(decoder(x, time, features, skips, stem), patch)
             for decoder in (self.decoder_attenuation, self.decoder_noise)
         )
-        return _precondition(z_t, t, attenuation, noise)
+        precondition = {"released": _released, "unit_variance": _unit_variance}
+        return precondition[self.config.preconditioning](z_t, t, attenuation, noise)
 
     def _patches(self, latent_size: tuple[int, int]) -> tuple[int, int]:
         patch = self.config.patch_size
@@ -338,7 +352,7 @@ def _build_prompt_encoder(
     return SwinPyramid(name, prompt_channels)
 
 
-def _precondition(z_t: Tensor, t: Tensor, attenuation: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+def _released(z_t: Tensor, t: Tensor, attenuation: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
     """Turn the outputs F of the two decoders into predictions, in the dtype of z_t."""
     t = t[:, None, None, None].to(z_t.dtype)
     scale = (t**2 + 1).rsqrt()
@@ -346,3 +360,14 @@ def _precondition(z_t: Tensor, t: Tensor, attenuation: Tensor, noise: Tensor) ->
     attenuation = t * scale * attenuation.to(z_t.dtype)
     *slope, constant = attenuation.split(z_t.shape[1], dim=1)
     return *slope, (1 - t) * z_t + constant, eps
+
+
+def _unit_variance(
+    z_t: Tensor, t: Tensor, attenuation: Tensor, noise: Tensor
+) -> tuple[Tensor, ...]:
+    """Do as :func:`_released`, with best linear estimates."""
+    t = t[:, None, None, None].to(z_t.dtype)
+    variance = (1 - t) ** 2 + t
+    constant = (t - 1) / variance * z_t + (t / variance).sqrt() * attenuation.to(z_t.dtype)
+    eps = t.sqrt() / variance * z_t + (1 - t) * variance.rsqrt() * noise.to(z_t.dtype)
+    return constant, eps

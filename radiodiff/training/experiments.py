@@ -18,6 +18,7 @@ from radiodiff.diffusion.decoupled import DecoupledSettings
 from radiodiff.errors import InputError
 from radiodiff.inverse.prior import Prediction
 from radiodiff.models.condition import PromptEncoder
+from radiodiff.models.denoiser import Preconditioning
 from radiodiff.models.vae import VAELossSettings, VAESettings
 from radiodiff.processes import join_processes
 from radiodiff.training.engine import train
@@ -85,6 +86,7 @@ class DenoiserSettings(Settings):
     aft: bool
     """Adaptive FFT filter on the bottleneck of both decoders, eqs. (22)-(23)."""
     fourier_scale: float = Field(16.0, gt=0)
+    preconditioning: Preconditioning = "released"
 
 
 class LDMExperiment(Experiment):

@@ -64,6 +64,29 @@ def test_a_network_on_patches_is_the_one_on_their_pixels_as_channels(inputs):
         of_patches(z_t[..., :4, :], t, prompt)
 
 
+def test_unit_variance_leaves_the_best_linear_estimate_to_add_to(inputs):
+    """With the network silent, of data and noise of variance 1, no multiple of z_t does better."""
+    silent = tiny(preconditioning="unit_variance")
+    with torch.no_grad():
+        for decoder in (silent.decoder_attenuation, silent.decoder_noise):
+            decoder.out.weight.zero_()
+            decoder.out.bias.zero_()
+    n = 64
+    z_0, eps = noise(n, 3, 16, 16, seed=2), noise(n, 3, 16, 16, seed=3)
+    for time in (0.01, 0.3, 1.0):
+        z_t = (1 - time) * z_0 + time**0.5 * eps
+        with torch.no_grad():
+            found = silent(z_t, torch.full((n,), time), inputs[2][:1].expand(n, -1, -1, -1))
+        for prediction, target in zip(found, (-z_0, eps), strict=True):
+            best = (target * z_t).sum() / z_t.square().sum() * z_t
+            torch.testing.assert_close(prediction, best, atol=0.05, rtol=0)
+            # What is missed has the standard deviation that scales the output.
+        missed = (found[0] + z_0).std().item()
+        assert missed == pytest.approx((time / ((1 - time) ** 2 + time)) ** 0.5, abs=0.02)
+    with pytest.raises(InputError, match="needs constant attenuation"):
+        tiny(preconditioning="unit_variance", attenuation="linear")
+
+
 def test_encoding_the_prompt_once_changes_nothing(denoiser, inputs):
     z_t, t, prompt = inputs
     with torch.no_grad():
