@@ -62,7 +62,8 @@ def test_shipped_weights_are_small_half_precision_and_described() -> None:
     assert files
     assert sum(file.stat().st_size for file in files) <= MAX_SHIPPED_BYTES
     for file in files:
-        assert {weight.dtype for weight in load_file(file).values()} == {torch.float16}
+        weights = load_file(file).values()
+        assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float16}
     for model in models:
         assert (model / "README.md").is_file(), model
 
