@@ -4,6 +4,7 @@
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from radiodiff.errors import InputError
 
 
 def main() -> None:
-    """Copy the configurations as they are and the weights as float16."""
+    """Copy the configurations and, as float16, the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="directory that from_pretrained reads")
     parser.add_argument("output", type=Path, help="directory to create")
@@ -36,6 +37,10 @@ def main() -> None:
                 metadata={"format": "pt"},
             )
             file.chmod(mode)  # safetensors writes for the owner alone
+        for file in partial.rglob("config.json"):
+            values = json.loads(file.read_text(encoding="utf-8"))
+            values.pop("_name_or_path", None)  # where it was loaded from, on this machine
+            file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         partial.replace(output)
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror})") from None

@@ -39,10 +39,14 @@ def test_exported_weights_are_the_same_to_half_precision(
 ) -> None:
     torch.manual_seed(0)
     unet = PatchUNet(sample_size=32, block_out_channels=(32, 32))
+    unet.save_pretrained(tmp_path / "unet")
+    unet = PatchUNet.from_pretrained(tmp_path / "unet")  # which notes where it comes from
     RadioDiffInversePipeline(unet, build_noise_schedule()).save_pretrained(tmp_path / "model")
     assert export(monkeypatch, tmp_path / "model", tmp_path / "half") == 0
     (file,) = (tmp_path / "half").rglob("*.safetensors")
     assert {weight.dtype for weight in load_file(file).values()} == {torch.float16}
+    assert "_name_or_path" in (tmp_path / "model" / "unet" / "config.json").read_text()
+    assert "_name_or_path" not in (tmp_path / "half" / "unet" / "config.json").read_text()
     found = RadioDiffInversePipeline.from_pretrained(tmp_path / "half").unet.state_dict()
     for name, weight in unet.state_dict().items():
         assert found[name].dtype == torch.float32
@@ -66,6 +70,8 @@ def test_shipped_weights_are_small_half_precision_and_described() -> None:
         assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float16}
     for model in models:
         assert (model / "README.md").is_file(), model
+        for file in model.rglob("*.json"):
+            assert "_name_or_path" not in file.read_text(), file
 
 
 def test_the_shipped_prior_beats_interpolation_on_an_unseen_city() -> None:
