@@ -52,7 +52,7 @@ class DemoConfig(SamplerSettings):
     model: Path
     """RadioDiff."""
     city_seed: int = Field(ge=0)
-    """Of the city; the cities of ``configs/small/simulate_training.yaml`` have seeds of three."""
+    """Of the city. Training cities are drawn from other generators, seeded with three numbers."""
     num_maps: int = Field(ge=1)
     """Transmitters in that city."""
     sampling_steps: int = Field(ge=1)

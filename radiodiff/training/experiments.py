@@ -21,6 +21,7 @@ from radiodiff.models.condition import PromptEncoder
 from radiodiff.models.denoiser import Preconditioning
 from radiodiff.models.vae import VAELossSettings, VAESettings
 from radiodiff.processes import join_processes
+from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.engine import train
 from radiodiff.training.latents import LatentMaps
 from radiodiff.training.noise_levels import NoiseLevels
@@ -187,7 +188,8 @@ def train_stage(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         task = build(config, validation)
-    if config.start_from is not None:
+    begins = newest_step(config.output / "checkpoints") is None
+    if config.start_from is not None and begins:
         copy_weights(config.start_from, task.averaged)
     run_experiment(config, task, training, resume)
 

@@ -303,6 +303,11 @@ def test_training_starts_from_given_weights(common: dict[str, Any], tmp_path: Pa
     for name, weight in given.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], weight, atol=1e-6, rtol=0)
 
+    # A run that goes on needs them no more.
+    (tmp_path / "given").rename(tmp_path / "moved")
+    train_stage(PriorExperiment.model_validate(values | tuned), tasks.PriorTask, resume=True)
+    (tmp_path / "moved").rename(tmp_path / "given")
+
     for folder, changes in (("given", {"block_out_channels": [64]}), ("nowhere", {})):
         wrong = {"model": model | changes, "start_from": tmp_path / folder}
         config = PriorExperiment.model_validate(values | wrong | {"output": tmp_path / "wrong"})
