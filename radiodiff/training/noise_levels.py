@@ -16,14 +16,15 @@ NoiseLevels = Literal["uniform", "log_normal"]
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
 """Distribution of ln(sigma) of ``log_normal`` (Karras et al., 2022, table 1)."""
-MEASURED_SHARE = 0.75
+MEASURED_SHARE = 0.85
 """Share of the samples in which some pixels are measured."""
 MISSING_RATIO = (0.3, 1.0)
 """Range of the share of pixels that are not measured."""
 MEASURED_SIGMA = (0.01, 0.3)
 """Range of a measurement's sigma, model range, drawn evenly in its logarithm."""
-UNKNOWN_SHARE = 0.3
-"""Share of the samples with measured pixels whose other pixels hold nothing but noise."""
+UNKNOWN_SHARE = 0.65
+"""Share of the samples with measured pixels whose other pixels hold nothing but noise: filters
+start there, and their first estimate is nearly as good as the last (docs/inverse.md, Steps)."""
 BLOCK_SHARE = 0.25
 """Share of the masks made of blocks instead of single pixels."""
 BUILDINGS_SHARE = 0.25
