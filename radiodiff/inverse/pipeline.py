@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, DiffusionPipeline
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from radiodiff.data.measurements import Measurements, check_noise_std
@@ -69,6 +70,21 @@ class InverseOutput:
         share = ((probability - low) / (high - low).clamp(min=1e-12)).clamp(0.0, 1.0)
         low_value, high_value = ordered.gather(1, below), ordered.gather(1, above)
         return (low_value + share * (high_value - low_value)).squeeze(1).to(self.mean.dtype)
+
+    def outdoor_mean(self) -> Tensor:
+        """Return the gain to expect of a receiver that is outdoors, (B, 1, H, W).
+
+        The weighted mean of the samples that are in a pixel nearer to the nearest measurement than
+        to the truncation; where none is, that of the nearest pixel where one is. ``mean`` is drawn
+        towards the truncation wherever there may be a building.
+        """
+        y, mask = self.measurements.values.to(self.samples), self.measurements.mask
+        threshold = (_fill_from_nearest(y, mask) + BUILDING_VALUE) / 2
+        weights = self.log_weights.exp().to(self.samples).view(*self.samples.shape[:2], 1, 1, 1)
+        weights = weights * (self.samples > threshold[:, None])
+        total = weights.sum(dim=1)
+        mean = (weights * self.samples).sum(dim=1) / total.clamp(min=1e-12)
+        return _fill_from_nearest(torch.where(total > 0, mean, self.mean), total > 0)
 
 
 class RadioDiffInversePipeline(DiffusionPipeline):
@@ -294,6 +310,17 @@ def _sense(
         torch.from_numpy(fit.position),
         torch.from_numpy(std),
     )
+
+
+def _fill_from_nearest(values: Tensor, known: Tensor) -> Tensor:
+    """Give every pixel of (B, 1, H, W) the value of the nearest known one; none: leave the map."""
+    filled = values.clone()
+    for index, mask in enumerate(known[:, 0].cpu().numpy()):
+        if mask.any():
+            nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
+            row, column = torch.from_numpy(nearest).long().to(values.device)
+            filled[index, 0] = values[index, 0, row, column]
+    return filled
 
 
 def merge_measurements(first: Measurements, second: Measurements) -> Measurements:

@@ -80,10 +80,12 @@ def reconstruct_survey(measurements: Path, config: SurveyConfig) -> dict[str, An
         )
         for p in QUANTILES
     }
+    outdoor_db = model_to_db(output.outdoor_mean()[0, 0].float().cpu().numpy())
     shadows = output.building_mask[0, 0].cpu().numpy()
     np.savez_compressed(
         directory / "map.npz",
         gain_db=gain_db.astype(np.float32),
+        outdoor_gain_db=outdoor_db.astype(np.float32),
         std_db=std_db.astype(np.float32),
         building_mask=shadows,
         building_probability=output.building_probability[0, 0].float().cpu().numpy(),

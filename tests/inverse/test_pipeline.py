@@ -161,10 +161,10 @@ def test_merging_weighs_by_precision():
     assert exact.values.flatten().tolist() == pytest.approx([0.3] * 3)
 
 
-def test_quantiles_follow_the_weights():
-    samples = torch.tensor([0.0, 1.0, 2.0]).view(1, 3, 1, 1, 1)
-    zero = torch.zeros(1, 1, 1, 1)
-    out = InverseOutput(
+def posterior(samples: torch.Tensor, measurements: Measurements) -> InverseOutput:
+    """The output of one map with three samples of weights 1/2, 1/4 and 1/4."""
+    zero = torch.zeros_like(measurements.values)
+    return InverseOutput(
         mean=zero,
         std=zero,
         samples=samples,
@@ -174,12 +174,37 @@ def test_quantiles_follow_the_weights():
         shadow_threshold=torch.zeros(1),
         transmitter=torch.zeros(1, 2),
         transmitter_std=torch.zeros(1, 2),
-        measurements=Measurements(zero, zero == 0),
+        measurements=measurements,
         buildings=None,
     )
+
+
+def test_quantiles_follow_the_weights():
+    samples = torch.tensor([0.0, 1.0, 2.0]).view(1, 3, 1, 1, 1)
+    zero = torch.zeros(1, 1, 1, 1)
+    out = posterior(samples, Measurements(zero, zero == 0))
     # Middles of the weights: 0.25, 0.625, 0.875.
     found = [float(out.quantile(p)) for p in (0.1, 0.25, 0.4375, 0.75, 0.95)]
     assert found == pytest.approx([0.0, 0.0, 0.5, 1.5, 2.0])
+
+
+def test_the_outdoor_mean_leaves_samples_out_that_draw_a_building():
+    # Measured is the first pixel, 0, so that a sample below -1/2 draws a building.
+    values = torch.zeros(1, 1, 1, 5)
+    measurements = Measurements(values, torch.arange(5).view_as(values) == 0)
+    samples = torch.tensor(
+        [
+            [0.0, -1.0, -1.0, -0.9, 0.6],
+            [0.0, 0.2, -1.0, -0.7, -0.6],
+            [0.0, 0.4, -0.8, -1.0, -0.6],
+        ]
+    ).view(1, 3, 1, 1, 5)
+    out = posterior(samples, measurements)
+    # Pixels that every sample fills take the value of the nearest other one.
+    assert out.outdoor_mean().flatten().tolist() == pytest.approx([0.0, 0.3, 0.3, 0.6, 0.6])
+    # Where every sample draws nothing but buildings, the mean is all there is.
+    nothing = posterior(torch.full_like(samples, -1.0), measurements)
+    assert nothing.outdoor_mean().tolist() == nothing.mean.tolist()
 
 
 @pytest.mark.parametrize(
