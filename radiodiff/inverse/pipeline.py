@@ -42,7 +42,8 @@ class InverseOutput:
     building_mask: Tensor
     """(B, 1, H, W) bool: more likely in shadow than not, or the buildings given."""
     building_probability: Tensor
-    """(B, 1, H, W) weighted share of the samples below the shadow threshold."""
+    """(B, 1, H, W) weighted share of the samples below the shadow threshold, which is raised at
+    edges where none was given (:func:`radiodiff.inverse.sensing.local_shadow_threshold`)."""
     shadow_threshold: Tensor
     """(B,) tau of each map, given or estimated from its noise floor."""
     transmitter: Tensor
@@ -257,8 +258,10 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         mean = (weights * samples).sum(dim=1)
         std = (weights * (samples - mean[:, None]).square()).sum(dim=1).sqrt()
         sensed = [_sense(mean[b, 0], samples[b, :, 0], weights[b], shadow_threshold) for b in maps]
-        taus, positions, deviations = (torch.stack(parts) for parts in zip(*sensed, strict=True))
-        below = samples <= taus.to(samples).view(-1, 1, 1, 1, 1)
+        taus, local, positions, deviations = (
+            torch.stack(parts) for parts in zip(*sensed, strict=True)
+        )
+        below = samples <= local.to(samples)[:, None, None]
         probability = (weights * below).sum(dim=1)
         return InverseOutput(
             mean=mean,
@@ -294,10 +297,14 @@ class RadioDiffInversePipeline(DiffusionPipeline):
 
 def _sense(
     mean: Tensor, samples: Tensor, weights: Tensor, threshold: float | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Shadow threshold, transmitter position and its standard deviation of one map."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Shadow threshold of one map and of every pixel, transmitter position, its deviation."""
     gain = mean.cpu().numpy()
-    tau = sensing.shadow_threshold(gain) if threshold is None else threshold
+    tau, local = (
+        (sensing.shadow_threshold(gain), sensing.local_shadow_threshold(gain))
+        if threshold is None
+        else (threshold, np.full_like(gain, threshold))
+    )
     fit = sensing.locate_transmitter(gain, tau)
     positions = np.stack(
         [sensing.locate_transmitter(s, tau).position for s in samples.cpu().numpy()]
@@ -307,6 +314,7 @@ def _sense(
     std = np.sqrt(fit.std**2 + spread)
     return (
         torch.tensor(tau, dtype=torch.float64),
+        torch.from_numpy(local),
         torch.from_numpy(fit.position),
         torch.from_numpy(std),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, maximum_filter, uniform_filter
 from scipy.optimize import least_squares
 
 WINDOW = 5
@@ -22,6 +22,8 @@ SHADOW_MARGIN = 0.04
 """tau lies at least so far above the floor, model range (2 % of the gray scale, 2 dB)."""
 SHADOW_SIGMAS = 2.0
 """and so many standard deviations of the floor."""
+EDGE_WINDOW = 5
+"""Side of the window, pixels, in which the strongest cell next to a shadow is looked for."""
 MIN_OUTLINE_AREA = 16.0
 """Shadows below this many pixels are no outlines."""
 FIT_RADIUS = 12
@@ -94,14 +96,30 @@ def shadow_threshold(gain: np.ndarray) -> float:
     return floor.level + SHADOW_MARGIN + SHADOW_SIGMAS * floor.std
 
 
+def local_shadow_threshold(gain: np.ndarray) -> np.ndarray:
+    """Return tau, raised at edges to half way from the floor to the strongest cell near, (H, W).
+
+    An estimate is blurred at walls, and a blurred edge passes half its height where the wall is. A
+    constant tau just above the floor, as in eq. (20), takes a rim off every building.
+
+    Args:
+        gain: (H, W).
+    """
+    half_way = (noise_floor(gain).level + maximum_filter(gain, EDGE_WINDOW)) / 2
+    return np.maximum(half_way, shadow_threshold(gain))
+
+
 def shadow_mask(gain: np.ndarray, threshold: float | None = None) -> np.ndarray:
     """Return the cells in shadow, I(p <= tau) of eq. (20).
 
     Args:
         gain: (H, W).
-        threshold: tau; None estimates it with :func:`shadow_threshold`.
+        threshold: tau; None estimates it with :func:`shadow_threshold` and raises it at edges
+            (:func:`local_shadow_threshold`).
     """
-    return gain <= (shadow_threshold(gain) if threshold is None else threshold)
+    if threshold is not None:
+        return gain <= threshold
+    return gain <= local_shadow_threshold(gain)
 
 
 def sensing_term(known: np.ndarray, shadows: np.ndarray) -> float:

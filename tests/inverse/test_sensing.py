@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import shapely
+from scipy.ndimage import gaussian_filter
 
 from radiodiff.inverse.sensing import (
     SHADOW_MARGIN,
@@ -45,6 +46,15 @@ def test_noise_floor_is_found_in_the_flat_weak_regions(gain, std):
     assert floor.std == pytest.approx(std, rel=0.25, abs=1e-9)
     expected = floor.level + SHADOW_MARGIN + SHADOW_SIGMAS * floor.std
     assert shadow_threshold(noisy(gain, std)) == pytest.approx(expected)
+
+
+def test_blurred_walls_stay_where_they_are():
+    # A straight wall blurred by any symmetric kernel passes half its height at the wall.
+    buildings = np.zeros((64, 64), bool)
+    buildings[:, 20:40] = True
+    blurred = gaussian_filter(np.where(buildings, -1.0, 0.2), 1.5, mode="nearest")
+    assert np.array_equal(shadow_mask(blurred), buildings)
+    assert shadow_mask(blurred, shadow_threshold(blurred)).sum() < 0.9 * buildings.sum()
 
 
 def test_shadows_are_the_buildings(gain, buildings):
