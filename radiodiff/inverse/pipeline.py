@@ -73,7 +73,7 @@ class InverseOutput:
         return (low_value + share * (high_value - low_value)).squeeze(1).to(self.mean.dtype)
 
     def outdoor_mean(self) -> Tensor:
-        """Return the gain to expect of a receiver that is outdoors, (B, 1, H, W).
+        """Return the gain to expect of a receiver outdoors, (B, 1, H, W), model range.
 
         The weighted mean of the samples that are in a pixel nearer to the nearest measurement than
         to the truncation; where none is, that of the nearest pixel where one is. ``mean`` is drawn

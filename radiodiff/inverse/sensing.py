@@ -92,8 +92,7 @@ def shadow_threshold(gain: np.ndarray) -> float:
     Args:
         gain: (H, W).
     """
-    floor = noise_floor(gain)
-    return floor.level + SHADOW_MARGIN + SHADOW_SIGMAS * floor.std
+    return _threshold_above(noise_floor(gain))
 
 
 def local_shadow_threshold(gain: np.ndarray) -> np.ndarray:
@@ -103,10 +102,15 @@ def local_shadow_threshold(gain: np.ndarray) -> np.ndarray:
     constant tau just above the floor, as in eq. (20), takes a rim off every building.
 
     Args:
-        gain: (H, W).
+        gain: (H, W), model range, as the result.
     """
-    half_way = (noise_floor(gain).level + maximum_filter(gain, EDGE_WINDOW)) / 2
-    return np.maximum(half_way, shadow_threshold(gain))
+    floor = noise_floor(gain)
+    half_way = (floor.level + maximum_filter(gain, EDGE_WINDOW)) / 2
+    return np.maximum(half_way, _threshold_above(floor))
+
+
+def _threshold_above(floor: NoiseFloor) -> float:
+    return floor.level + SHADOW_MARGIN + SHADOW_SIGMAS * floor.std
 
 
 def shadow_mask(gain: np.ndarray, threshold: float | None = None) -> np.ndarray:
