@@ -17,7 +17,6 @@ from radiodiff.evaluation.methods import MethodSettings, load_method, predict_ma
 from radiodiff.inverse.interpolation import kriging, linear
 from radiodiff.inverse.pipeline import InverseOutput, RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
-from radiodiff.inverse.settings import FilterSettings
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.procedural import procedural_city
 from radiodiff.units import db_to_gray, db_to_model, model_to_gray
@@ -88,7 +87,6 @@ def reconstruct(
         num_particles=particles,
         num_inference_steps=5,
         generator=torch.Generator().manual_seed(seed),
-        settings=FilterSettings(turned=True),
     )
     return measured, out
 

@@ -1,7 +1,8 @@
 """Sparse, noisy power reports on a map's grid: where they fall, what they say, how sure they are.
 
 Masks follow RadioDiff-Inverse, section V: the missing ratio is exact. "Unaware" counts the whole
-map; "aware" observes every building pixel as well and counts outdoor pixels only.
+map; "aware" observes every building pixel as well, without noise, since a city map has none, and
+counts outdoor pixels only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from radiodiff.units import db_std_to_model, db_to_model, model_to_db
 
 BLOCK_SHAPE = (2, 3)
 """Rows and columns of the paper's sample blocks."""
+BUILDING_VALUE = -1.0
+"""Path gain inside a building, model range: the truncation of RadioMapSeer."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,24 @@ class Measurements:
                 for b, own in enumerate(reports)
             )
         return Measurements(self.values, self.mask, sigma, reports)
+
+    def with_buildings(self, buildings: Tensor) -> Measurements:
+        """Return the measurements with buildings known: their pixels are the truncation, exactly.
+
+        Args:
+            buildings: (B, 1, H, W) bool.
+
+        Raises:
+            InputError: these measurements do not say their noise.
+        """
+        if self.noise_std is None:
+            raise InputError("buildings are known without noise; the measurements must say theirs")
+        return replace(
+            self,
+            values=torch.where(buildings, BUILDING_VALUE, self.values),
+            mask=self.mask | buildings,
+            noise_std=torch.where(buildings, 0.0, self.noise_std),
+        )
 
     def to(self, device: torch.device | str) -> Measurements:
         """Return a copy on ``device``."""

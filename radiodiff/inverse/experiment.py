@@ -42,7 +42,7 @@ class MaskSettings(Settings):
     missing_ratio: float = Field(ge=0, lt=1)
     """Share of pixels that are not observed."""
     aware: bool = False
-    """Building pixels are observed as well, and the ratio counts outdoor pixels only."""
+    """Building pixels are known as well, exactly, and the ratio counts outdoor pixels only."""
 
 
 class SamplerSettings(Settings):
@@ -188,7 +188,8 @@ def _observe(item: Sample, index: int, seed: int, config: InverseConfig) -> Meas
         mask = block_mask(buildings.shape, ratio, generator, buildings, aware)
     noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
     pixels = torch.from_numpy(mask)[None, None]
-    return measure(item["gain"][None], pixels, config.noise_std, noise, config.quantise_db)
+    measured = measure(item["gain"][None], pixels, config.noise_std, noise, config.quantise_db)
+    return measured.with_buildings(item["buildings"][None]) if aware else measured
 
 
 def _reconstruct(

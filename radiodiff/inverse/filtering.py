@@ -89,6 +89,12 @@ def sample_posterior(
             f"filter.method is {settings.method!r}; reports between the pixels need 'combined'"
         )
     maps = range(len(y))
+    held = settings.method == "matched" and settings.noise_path == "held"
+    own_std = noise_std
+    if held:
+        # Exact pixels are known buildings, which a prior of levels tells from measurements.
+        raised = noise_std.clamp(min=settings.least_noise_std)
+        noise_std = shown_std = torch.where(noise_std > 0, raised, noise_std)
     if settings.method == "matched":
         noise_std = torch.stack(
             [share_levels(noise_std[b], observed[b], MAX_INSERTED_LEVELS) for b in maps]
@@ -124,10 +130,14 @@ def sample_posterior(
             samples, log_weights = combined_filter(network, problem, settings, operator)
         elif settings.method == "published":
             samples, log_weights = published_filter(network, problem, settings)
-        elif settings.noise_path == "held":
+        elif held:
             samples, log_weights = held_filter(network, problem, settings)
         else:
             samples, log_weights = noised_filter(network, problem, settings)
         results.update(zip(members, zip(samples, log_weights, strict=True), strict=True))
     samples = torch.stack([results[b][0] for b in maps])
+    if held:
+        cleaner = observed & (own_std < shown_std)
+        share = torch.where(cleaner, own_std**2 / (own_std**2 + shown_std**2), 1.0)[:, None]
+        samples = torch.where(cleaner[:, None], y[:, None].lerp(samples, share), samples)
     return FilterResult(samples, torch.log_softmax(torch.stack([results[b][1] for b in maps]), 1))

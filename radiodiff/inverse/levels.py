@@ -6,6 +6,7 @@ A list of levels runs from the noisiest to 1, the clean map; each pair of neighb
 
 from __future__ import annotations
 
+from math import log10
 from typing import Literal
 
 import torch
@@ -13,7 +14,10 @@ from torch import Tensor
 
 from radiodiff.errors import InputError
 
-Spacing = Literal["uniform", "log_snr"]
+Spacing = Literal["uniform", "log_snr", "middle"]
+MIDDLE = (1.0, 0.1)
+"""Range of sigma, model range, that ``middle`` steps through: with more noise an estimate is as
+good as the one from noise alone, with less no wall is left to move (docs/inverse.md, Steps)."""
 
 
 def measurement_level(noise_std: Tensor) -> Tensor:
@@ -39,13 +43,16 @@ def choose_levels(alphas_cumprod: Tensor, num_steps: int, spacing: Spacing = "un
         num_steps: number of network calls, 1 .. T.
         spacing: ``uniform`` takes evenly spaced training levels; ``log_snr`` spaces the logarithm
             of the signal-to-noise ratio evenly between the extreme training levels, more densely
-            where little noise is left, which keeps the variance of well measured pixels.
+            where little noise is left, which keeps the variance of well measured pixels; ``middle``
+            takes the noisiest level and then spaces the logarithm of sigma evenly over ``MIDDLE``,
+            for few steps.
 
     Returns:
         (num_steps + 1,) float64 increasing levels; the last is 1.
 
     Raises:
-        InputError: more steps than training levels, or none.
+        InputError: more steps than training levels, or none; or ``middle`` with levels that do not
+            reach beyond it.
     """
     total = len(alphas_cumprod)
     if not 1 <= num_steps <= total:
@@ -55,6 +62,15 @@ def choose_levels(alphas_cumprod: Tensor, num_steps: int, spacing: Spacing = "un
         levels = trained[
             torch.linspace(total - 1, 0, num_steps, dtype=torch.float64).round().long()
         ]
+    elif spacing == "middle":
+        first, last = MIDDLE
+        if not trained[-1] < measurement_level(torch.tensor(first)):
+            raise InputError(
+                f"spacing is 'middle', but the prior's noisiest level is {float(trained[-1]):.3g} "
+                f"in alpha_bar; it must be below {1.0 / (1.0 + first**2):.3g}"
+            )
+        sigma = torch.logspace(log10(first), log10(last), num_steps - 1, dtype=torch.float64)
+        levels = torch.cat([trained[-1:], measurement_level(sigma)])
     else:
         log_snr = trained.logit()
         levels = torch.linspace(

@@ -11,18 +11,16 @@ from diffusers import DDPMScheduler, DiffusionPipeline
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
-from radiodiff.data.measurements import Measurements, check_noise_std
+from radiodiff.data.measurements import BUILDING_VALUE, Measurements, check_noise_std
 from radiodiff.errors import InputError
 from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.prior import make_denoiser
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.settings import FEW_STEPS, FilterSettings
 from radiodiff.inverse.tiling import tile_denoiser
 from radiodiff.units import MAP_SIZE
 
-BUILDING_VALUE = -1.0
-"""Path gain inside a building, model range: the truncation of RadioMapSeer."""
 UPDATE_SHARE = 0.35
 """Share of the steps that :meth:`RadioDiffInversePipeline.update` repeats."""
 
@@ -126,7 +124,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             num_inference_steps: network calls per particle, 1 .. the training levels of the prior.
             generator: one per map makes each map's result independent of the batch it is in; from a
                 single one, a generator per map is derived in order. None draws a seed.
-            settings: how the posterior is sampled; None takes the defaults of FilterSettings.
+            settings: how the posterior is sampled; None takes FEW_STEPS with a prior that takes a
+                level for every pixel, else the defaults of FilterSettings.
             shadow_threshold: tau of the building mask, model range; None estimates it per map.
             batch_limit: most maps in one network call, to bound memory; None puts no limit.
             tile_overlap: allows maps of another size than the prior's: larger ones are denoised in
@@ -135,7 +134,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         Raises:
             InputError: measurements, noise or buildings that cannot be used with this prior.
         """
-        settings = settings or FilterSettings()
+        settings = settings or self._default_settings()
         levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, settings.spacing)
         return self._reconstruct(
             _with_noise(measurements, noise_std),
@@ -173,13 +172,15 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             noise_std: sigma of the new measurements; None takes their own.
             num_inference_steps: steps of the full run of which the last share is repeated.
             generator: as in :meth:`__call__`.
-            settings: as in :meth:`__call__`.
+            settings: as in :meth:`__call__`; None spaces the steps evenly, so that the last ones
+                begin with noise enough to move walls.
             shadow_threshold: as in :meth:`__call__`.
             batch_limit: as in :meth:`__call__`.
             tile_overlap: as in :meth:`__call__`.
         """
         new = _with_noise(new_measurements, noise_std)
-        settings = settings or FilterSettings()
+        if settings is None:
+            settings = self._default_settings().model_copy(update={"spacing": "uniform"})
         levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, settings.spacing)
         repeated = max(1, round(UPDATE_SHARE * num_inference_steps))
         return self._reconstruct(
@@ -211,17 +212,16 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         if num_particles < 1:
             raise InputError(f"num_particles = {num_particles}: allowed are 1 or more")
         measurements = measurements.to(self.device)
-        y, observed, sigma = measurements.values, measurements.mask, measurements.noise_std
+        known = measurements
+        if buildings is not None:
+            buildings = _as_buildings(buildings, measurements.values)
+            known = measurements.with_buildings(buildings)
+        y, observed, sigma = known.values, known.mask, known.noise_std
         assert sigma is not None
         reports = measurements.reports if settings.method == "combined" else None
         if reports is not None:
-            observed = torch.zeros_like(observed)
-        if buildings is not None:
-            buildings = _as_buildings(buildings, y)
-            y = torch.where(buildings, BUILDING_VALUE, y)
-            sigma = torch.where(buildings, 0.0, sigma)
-            observed = observed | buildings
-        if settings.noise_path == "auto" and getattr(self.unet.config, "level_map", False):
+            observed = torch.zeros_like(observed) if buildings is None else buildings
+        if settings.noise_path == "auto" and self._takes_level_map():
             settings = settings.model_copy(update={"noise_path": "held"})
         denoiser = make_denoiser(self.unet, self.scheduler)
         rows, columns = y.shape[-2:]
@@ -276,6 +276,12 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             measurements=measurements,
             buildings=buildings,
         )
+
+    def _takes_level_map(self) -> bool:
+        return bool(getattr(self.unet.config, "level_map", False))
+
+    def _default_settings(self) -> FilterSettings:
+        return FEW_STEPS if self._takes_level_map() else FilterSettings()
 
     def _tile(self) -> tuple[int, int]:
         """Rows and columns of the prior's maps; RadioMapSeer's if the network does not say."""

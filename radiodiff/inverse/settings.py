@@ -28,6 +28,10 @@ class FilterSettings(Settings):
     measurements stay at their own level, exact for any number of particles, but the prior must take
     a level for every pixel (``level_map`` of :class:`radiodiff.inverse.prior.PatchUNet`). ``auto``
     is ``held`` with such a prior, else ``shared`` with ``ddpm`` and ``fresh`` without."""
+    least_noise_std: float = Field(default=0.0, ge=0)
+    """``held`` only. Cleaner measurements, exact ones apart, are shown to the network as if they
+    had this noise, model range, and put in by their own at the end: for a prior that makes less of
+    clean measurements."""
     stochasticity: Literal["ddpm"] | float = 1.0
     """Share c of fresh noise in a prior step, in [0, 1]; ``ddpm``: the posterior variance."""
     harmonising: int = Field(default=0, ge=0)
@@ -71,3 +75,7 @@ CALIBRATED = FilterSettings(stochasticity="ddpm", spacing="log_snr")
 """Settings whose samples have the posterior's spread: with a prior of levels, with enough steps;
 with another one, in the limit of many particles too. The defaults of :class:`FilterSettings` aim at
 the mean map."""
+
+FEW_STEPS = FilterSettings(turned=True, spacing="middle", least_noise_std=0.05)
+"""Settings for the mean map in few steps, with a prior of levels: what the pipeline takes with one
+if nothing else is asked."""

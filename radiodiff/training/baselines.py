@@ -319,7 +319,8 @@ def draw_measurements(
         mask = pixel_mask(layout.shape, ratio, rng, layout if settings.aware else None)
     else:
         mask = block_mask(layout.shape, ratio, rng, layout, settings.aware)
-    return measure(gain[None], torch.from_numpy(mask)[None, None], noise_std, generator)
+    measured = measure(gain[None], torch.from_numpy(mask)[None, None], noise_std, generator)
+    return measured.with_buildings(buildings[None]) if settings.aware else measured
 
 
 def _input(batch: Item) -> Tensor:

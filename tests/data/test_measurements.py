@@ -82,6 +82,22 @@ def test_noise_has_its_level_and_unobserved_pixels_are_empty():
     assert (found.noise_std == 0.05).all()
 
 
+def test_known_buildings_are_the_truncation_without_noise():
+    mask = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    mask[..., 0, :] = True
+    buildings = torch.zeros_like(mask)
+    buildings[..., :2] = True
+    measured = measure(torch.zeros(1, 1, 4, 4), mask, 0.1, torch.Generator().manual_seed(0))
+    known = measured.with_buildings(buildings)
+    assert (known.values[buildings] == -1).all()
+    assert not known.noise_std[buildings].any()
+    assert torch.equal(known.mask, mask | buildings)
+    assert torch.equal(known.values[~buildings], measured.values[~buildings])
+    assert (known.noise_std[~buildings] == 0.1).all()
+    with pytest.raises(InputError, match="must say theirs"):
+        Measurements(measured.values, mask).with_buildings(buildings)
+
+
 def test_quantised_reports_are_whole_decibels_and_say_so():
     gain = torch.linspace(-0.9, 0.9, 40_000).view(1, 1, 200, 200)
     mask = torch.ones_like(gain, dtype=torch.bool)

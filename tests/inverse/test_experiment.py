@@ -64,9 +64,10 @@ def test_masks_and_awareness_reach_the_samples(prior_directory, tree, tmp_path, 
     mask = {"kind": kind, "aware": aware, "missing_ratio": 0.8}
     run_benchmark(config(prior_directory, tree, tmp_path / "run", mask=mask, max_maps=1))
     with np.load(tmp_path / "run" / "maps.npz") as arrays:
-        observed, truth = np.isfinite(arrays["observed"][0]), arrays["truth"][0]
-    buildings = truth == -1
+        reported, truth = arrays["observed"][0], arrays["truth"][0]
+    observed, buildings = np.isfinite(reported), truth == -1
     assert observed[buildings].all() == aware
+    assert (reported[buildings] == -1).all() == aware
     total = (~buildings).sum() if aware else buildings.size
     assert observed[~buildings].sum() == pytest.approx(
         0.2 * total, abs=0.5 if kind == "block" else 60

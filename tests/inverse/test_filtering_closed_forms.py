@@ -189,6 +189,26 @@ def test_measurements_held_at_their_level_give_the_posterior_with_one_particle(c
     assert_posterior(result, mean, covariance, index)
 
 
+def test_clean_measurements_are_shown_with_the_least_noise_and_put_in_by_their_own():
+    index = SIXTEEN[5]
+    own, least = torch.full((5,), 0.01, dtype=torch.float64), 0.1
+    own[0] = 0.0  # exact, so known as it is
+    shown = own.clamp(min=least).where(own > 0, own)
+    y = draw_16(index, shown)
+    arguments = {"particles": 2, "steps": 5, "runs": 3, "prior": gaussian_prior_of_levels}
+    settings = EXACT.model_copy(update={"noise_path": "held"})
+    raised = settings.model_copy(update={"least_noise_std": least})
+    found = run(COVARIANCE_16, index, y, own, settings=raised, **arguments).samples
+    plain = run(COVARIANCE_16, index, y, shown, settings=settings, **arguments).samples
+    # Two independent estimates of a measured value, weighted by their precisions.
+    weight = own**-2 / (own**-2 + shown**-2)
+    weight[0] = 1.0
+    expected = plain.double()
+    expected[..., index] = weight * y + (1.0 - weight) * expected[..., index]
+    torch.testing.assert_close(found, expected.float())
+    assert not torch.allclose(found[..., index[1:]], plain[..., index[1:]], atol=1e-3)
+
+
 def test_training_levels_alone_lose_the_variance_of_exact_measurements():
     """Few of them lie below tau, and the DDPM variance of each step is too small."""
     index, sigma = SIXTEEN[15], torch.full((15,), 0.05, dtype=torch.float64)

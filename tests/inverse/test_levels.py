@@ -31,6 +31,21 @@ def test_levels_rise_from_the_noisiest_to_the_clean_map(steps, spacing):
         assert float(levels[-2]) == pytest.approx(float(ALPHAS_CUMPROD[0]))
 
 
+def test_middle_levels_follow_the_noisiest_one_evenly_in_the_logarithm_of_sigma():
+    levels = choose_levels(ALPHAS_CUMPROD, 5, "middle")
+    sigma = ((1 - levels) / levels).sqrt()
+    assert float(levels[0]) == pytest.approx(float(ALPHAS_CUMPROD[-1]))
+    expected = torch.tensor([1.0, 10 ** -(1 / 3), 10 ** -(2 / 3), 0.1], dtype=torch.float64)
+    torch.testing.assert_close(sigma[1:-1], expected)
+    assert levels[-1] == 1
+    assert choose_levels(ALPHAS_CUMPROD, 1, "middle").tolist() == [float(ALPHAS_CUMPROD[-1]), 1.0]
+
+
+def test_middle_levels_need_a_prior_that_was_trained_beyond_them():
+    with pytest.raises(InputError, match=r"noisiest level is 0\.9"):
+        choose_levels(ALPHAS_CUMPROD[:50], 5, "middle")
+
+
 def test_all_steps_are_the_training_levels():
     torch.testing.assert_close(choose_levels(ALPHAS_CUMPROD, 1000)[:-1], ALPHAS_CUMPROD.flip(0))
 

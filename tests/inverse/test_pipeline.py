@@ -82,16 +82,19 @@ def test_priors_of_levels_hold_their_measurements(measurements):
     )
     pipeline.set_progress_bar_config(disable=True)
     run = {"num_particles": 2, "num_inference_steps": 4}
-    default, held, fresh = (
+    auto, held, fresh, default, few_steps = (
         pipeline(measurements, settings=settings, generator=generators(), **run).samples
         for settings in (
-            None,
+            FilterSettings(),
             FilterSettings(noise_path="held"),
             FilterSettings(noise_path="fresh"),
+            None,
+            FilterSettings(turned=True, spacing="middle"),
         )
     )
-    torch.testing.assert_close(default, held)
-    assert not torch.allclose(default, fresh, atol=1e-2)
+    torch.testing.assert_close(auto, held)
+    assert not torch.allclose(auto, fresh, atol=1e-2)
+    torch.testing.assert_close(default, few_steps)
 
 
 def test_known_buildings_are_fixed(pipeline, measurements):

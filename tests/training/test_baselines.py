@@ -250,8 +250,10 @@ def test_measurements_are_drawn_from_the_ranges_and_the_generator_alone(kind: st
         )
         assert torch.equal(drawn.values, again.values)
         assert drawn.mask[0][buildings].all()
+        assert (drawn.values[0][buildings] == -1).all()
         ratios.append(1 - drawn.mask[0][~buildings].float().mean().item())
-        errors.append((drawn.values - gain)[drawn.mask].std().item())
+        outdoors = drawn.mask[0] & ~buildings
+        errors.append((drawn.values[0] - gain)[outdoors].std().item())
     assert 0.7 <= min(ratios) < 0.78 < 0.82 < max(ratios) <= 0.9
     assert 0.008 < min(errors) < 0.04 < 0.06 < max(errors) < 0.1
     unaware = settings.model_copy(update={"aware": False, "kind": "pixel"})
