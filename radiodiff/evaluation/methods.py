@@ -89,8 +89,8 @@ class SamplingSettings(Settings):
     """``mean`` or ``sample`` of RadioDiff; null takes what the model was trained with."""
     num_particles: int = Field(5, ge=1)
     """Samples of each map by RadioDiff-Inverse, whose mean is scored."""
-    filter: FilterSettings = FilterSettings()
-    """How RadioDiff-Inverse samples the posterior."""
+    filter: FilterSettings | None = None
+    """How RadioDiff-Inverse samples the posterior; null takes what suits the prior."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the prior of RadioDiff-Inverse."""
 

@@ -50,8 +50,8 @@ class SamplerSettings(Settings):
 
     prior: Path
     """Directory of any diffusers DDPM pipeline, or the weights of a guided-diffusion network."""
-    filter: FilterSettings = FilterSettings()
-    """How the posterior is sampled."""
+    filter: FilterSettings | None = None
+    """How the posterior is sampled; null takes what suits the prior."""
     num_particles: int = Field(default=5, ge=1)
     """Samples of each map."""
     num_inference_steps: int = Field(default=100, ge=1)
