@@ -206,6 +206,7 @@ def _reconstruct(
     ]
     output = pipeline(
         measurements,
+        buildings=torch.stack([i["buildings"] for i in items]) if config.mask.aware else None,
         num_particles=config.num_particles,
         num_inference_steps=config.num_inference_steps,
         generator=generators,

@@ -58,6 +58,7 @@ def sample_posterior(
     batch_limit: int | None = None,
     progress: Progress | None = None,
     reports: Sequence[Reports] | None = None,
+    known: Tensor | None = None,
 ) -> FilterResult:
     """Sample maps given noisy values of some of their pixels.
 
@@ -76,6 +77,9 @@ def sample_posterior(
         batch_limit: most maps in one network call; None puts no limit.
         progress: called with the steps done and to do after every step.
         reports: of every map, between the pixels and besides ``y``; ``combined`` only.
+        known: (B, *dims) bool, pixels that are known and not measured, such as buildings, to which
+            ``least_noise_std`` does not apply; None takes those without noise, unless a map has no
+            others.
 
     Returns:
         Samples in the dtype of ``y`` and their normalised weights.
@@ -92,9 +96,9 @@ def sample_posterior(
     held = settings.method == "matched" and settings.noise_path == "held"
     own_std = noise_std
     if held:
-        # Exact pixels are known buildings, which a prior of levels tells from measurements.
+        known = _known(observed, noise_std) if known is None else known
         raised = noise_std.clamp(min=settings.least_noise_std)
-        noise_std = shown_std = torch.where(noise_std > 0, raised, noise_std)
+        noise_std = shown_std = torch.where(known, noise_std, raised)
     if settings.method == "matched":
         noise_std = torch.stack(
             [share_levels(noise_std[b], observed[b], MAX_INSERTED_LEVELS) for b in maps]
@@ -141,3 +145,9 @@ def sample_posterior(
         share = torch.where(cleaner, own_std**2 / (own_std**2 + shown_std**2), 1.0)[:, None]
         samples = torch.where(cleaner[:, None], y[:, None].lerp(samples, share), samples)
     return FilterResult(samples, torch.log_softmax(torch.stack([results[b][1] for b in maps]), 1))
+
+
+def _known(observed: Tensor, noise_std: Tensor) -> Tensor:
+    exact = observed & (noise_std == 0)
+    measured = (observed & ~exact).flatten(1).any(dim=1)
+    return exact & measured.view(-1, *[1] * (exact.ndim - 1))

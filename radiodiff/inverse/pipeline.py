@@ -251,6 +251,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 batch_limit=batch_limit,
                 progress=progress,
                 reports=reports,
+                known=None if buildings is None else extend(buildings),
             )
         samples, log_weights = result.samples[..., :rows, :columns], result.log_weights
         maps = range(len(y))

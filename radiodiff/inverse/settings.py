@@ -29,9 +29,9 @@ class FilterSettings(Settings):
     a level for every pixel (``level_map`` of :class:`radiodiff.inverse.prior.PatchUNet`). ``auto``
     is ``held`` with such a prior, else ``shared`` with ``ddpm`` and ``fresh`` without."""
     least_noise_std: float = Field(default=0.0, ge=0)
-    """``held`` only. Cleaner measurements, exact ones apart, are shown to the network as if they
-    had this noise, model range, and put in by their own at the end: for a prior that makes less of
-    clean measurements."""
+    """``held`` only. Cleaner measurements are shown to the network as if they had this noise, model
+    range, and put in by their own at the end: for a prior that makes less of clean measurements.
+    Known buildings are shown as they are."""
     stochasticity: Literal["ddpm"] | float = 1.0
     """Share c of fresh noise in a prior step, in [0, 1]; ``ddpm``: the posterior variance."""
     harmonising: int = Field(default=0, ge=0)

@@ -209,6 +209,19 @@ def test_clean_measurements_are_shown_with_the_least_noise_and_put_in_by_their_o
     assert not torch.allclose(found[..., index[1:]], plain[..., index[1:]], atol=1e-3)
 
 
+def test_measurements_that_are_all_exact_are_measurements():
+    index = SIXTEEN[5]
+    y = draw_16(index, exact := torch.zeros(5, dtype=torch.float64))
+    arguments = {"particles": 1, "steps": 5, "runs": 3, "prior": gaussian_prior_of_levels}
+    settings = EXACT.model_copy(update={"noise_path": "held"})
+    raised = settings.model_copy(update={"least_noise_std": 0.1})
+    found = run(COVARIANCE_16, index, y, exact, settings=raised, **arguments).samples
+    shown = run(COVARIANCE_16, index, y, exact + 0.1, settings=settings, **arguments).samples
+    missing = [k for k in range(16) if k not in index]
+    torch.testing.assert_close(found[..., missing], shown[..., missing])
+    torch.testing.assert_close(found[0, 0, index], y.float())
+
+
 def test_training_levels_alone_lose_the_variance_of_exact_measurements():
     """Few of them lie below tau, and the DDPM variance of each step is too small."""
     index, sigma = SIXTEEN[15], torch.full((15,), 0.05, dtype=torch.float64)
