@@ -8,7 +8,9 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from radiodiff.cli import run_main
 from radiodiff.errors import InputError
@@ -31,11 +33,7 @@ def main() -> None:
         shutil.copytree(model, partial)
         for file in partial.rglob("*.safetensors"):
             weights, mode = load_file(file), file.stat().st_mode
-            save_file(
-                {k: w.half() if w.is_floating_point() else w for k, w in weights.items()},
-                file,
-                metadata={"format": "pt"},
-            )
+            save_file({k: _half(w) for k, w in weights.items()}, file, metadata={"format": "pt"})
             file.chmod(mode)  # safetensors writes for the owner alone
         for file in partial.rglob("config.json"):
             values = json.loads(file.read_text(encoding="utf-8"))
@@ -46,6 +44,12 @@ def main() -> None:
         raise InputError(f"{output}: cannot be written ({error.strerror})") from None
     size = sum(file.stat().st_size for file in output.rglob("*.safetensors"))
     print(f"{output}: {size / 1e6:.1f} MB of weights")
+
+
+def _half(weights: Tensor) -> Tensor:
+    """Halve floating-point weights, unless one is too large for it, as running variances may be."""
+    halved = weights.half() if weights.is_floating_point() else weights
+    return halved if torch.isfinite(halved).all() else weights
 
 
 if __name__ == "__main__":
