@@ -20,6 +20,7 @@ from radiodiff.reproduce.settings import ReproduceConfig, ScoreTable
 from radiodiff.reproduce.training import load_stage
 from radiodiff.simulate.dataset import SimulateConfig
 from radiodiff.training.baseline_settings import BaselineExperiment
+from radiodiff.training.decoder import DecoderExperiment
 from radiodiff.training.experiments import (
     Experiment,
     LDMExperiment,
@@ -32,6 +33,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 MODELS: dict[str, type[Settings]] = {
     "vae": VAEExperiment,
     "ldm": LDMExperiment,
+    "decoder": DecoderExperiment,
     "encode_latents": EncodeConfig,
     "prior": PriorExperiment,
     "radiounet": BaselineExperiment,

@@ -38,6 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extra = {
         "vae": ["loss.discriminator_start=1"],
         "ldm": [f"vae={folder / 'vae' / 'model'}"],
+        "decoder": [f"pipeline={folder / 'ldm' / 'model'}"],
         "prior": [],
     }
     for stage, overrides in extra.items():
@@ -96,7 +97,7 @@ def test_generated_maps_are_written_once_and_scored(trained: Path, tmp_path: Pat
     arguments = (
         "--config",
         SMOKE / "infer_ldm.yaml",
-        f"model={trained / 'ldm' / 'model'}",
+        f"model={trained / 'decoder' / 'model'}",
         *data_of(trained),
         f"output={tmp_path}",
         "max_maps=3",
@@ -199,6 +200,7 @@ def test_real_maps_are_reconstructed_and_scored(
         ("train_vae.py", "vae", "train.step=3", ["train.step", "unknown key", "'steps'"]),
         ("train_vae.py", "vae", "train.steps=0", ["train.steps", "found 0"]),
         ("train_ldm.py", "ldm", "vae=nowhere", ["nowhere", "train_vae.py"]),
+        ("train_decoder.py", "decoder", "pipeline=nowhere", ["nowhere", "model_index.json"]),
         ("train_prior.py", "prior", "data.split=radiounet", ["split radiounet", "lacks"]),
         ("infer_ldm.py", "infer_ldm", "model=nowhere", ["nowhere", "model_index.json"]),
         ("infer_inverse.py", "infer_inverse", "noise_std=-1", ["noise_std", "found -1"]),

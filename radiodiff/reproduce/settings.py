@@ -26,7 +26,7 @@ Interval = Literal["seeds", "cities"]
 class TrainingStage(Settings):
     """One training run."""
 
-    stage: Literal["vae", "ldm", "prior", "baseline"]
+    stage: Literal["vae", "ldm", "decoder", "prior", "baseline"]
     """Which of the scripts train_*.py would run it."""
     config: Path
     """Its configuration. What says which maps train (root, split, maps, fractions) is replaced by
@@ -46,7 +46,8 @@ class MethodEntry(SamplingSettings):
     """A name in METHODS, a folder that a training script exported, or package.module:function."""
     train: tuple[TrainingStage, ...] = ()
     """Stages run one after the other, each going on with what it finds; the last one's weights are
-    the method. An ``ldm`` takes the autoencoder of the stage before it."""
+    the method. An ``ldm`` takes the autoencoder of the stage before it, a ``decoder`` the
+    pipeline."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> MethodEntry:

@@ -12,6 +12,7 @@ from radiodiff.config import load_config
 from radiodiff.reproduce.settings import MethodEntry, ReproduceConfig, TrainingStage
 from radiodiff.training.baselines import BaselineExperiment, train_baseline
 from radiodiff.training.checkpoints import newest_step
+from radiodiff.training.decoder import DecoderExperiment, DecoderTask
 from radiodiff.training.experiments import (
     MAY_DIFFER_ON_RESUME,
     Experiment,
@@ -25,10 +26,18 @@ from radiodiff.training.tasks import LDMTask, PriorTask, VAETask
 _EXPERIMENTS: dict[str, type[Experiment]] = {
     "vae": VAEExperiment,
     "ldm": LDMExperiment,
+    "decoder": DecoderExperiment,
     "prior": PriorExperiment,
     "baseline": BaselineExperiment,
 }
-_TASKS: dict[str, Callable[..., Any]] = {"vae": VAETask, "ldm": LDMTask, "prior": PriorTask}
+_TASKS: dict[str, Callable[..., Any]] = {
+    "vae": VAETask,
+    "ldm": LDMTask,
+    "decoder": DecoderTask,
+    "prior": PriorTask,
+}
+_TAKES = {"ldm": "vae", "decoder": "pipeline"}
+"""The key of a stage that is given the weights of the stage before it."""
 _SPLIT_KEYS = ("root", "split", "maps", "fractions")
 
 
@@ -54,7 +63,7 @@ def load_stage(stage: TrainingStage, config: ReproduceConfig, before: Path | Non
     Args:
         stage: the stage.
         config: the comparison.
-        before: weights of the stage before it, which an ``ldm`` takes.
+        before: weights of the stage before it, which an ``ldm`` and a ``decoder`` take.
 
     Raises:
         InputError: the configuration cannot be read.
@@ -63,8 +72,8 @@ def load_stage(stage: TrainingStage, config: ReproduceConfig, before: Path | Non
     overrides = [f"data.{key}={json.dumps(data[key])}" for key in _SPLIT_KEYS]
     if config.runs is not None:
         overrides.append(f"output={json.dumps(str(config.runs / _run_name(stage)))}")
-    if stage.stage == "ldm" and before is not None:
-        overrides.append(f"vae={json.dumps(str(before))}")
+    if stage.stage in _TAKES and before is not None:
+        overrides.append(f"{_TAKES[stage.stage]}={json.dumps(str(before))}")
     overrides += [*config.train_overrides, *stage.overrides]
     return load_config(stage.config, _EXPERIMENTS[stage.stage], overrides)
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from pydantic import Field
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -245,7 +246,9 @@ def _identity(maps: RadioMapSeer, vae: Path) -> dict[str, str]:
     """Return what latents depend on, but for the content of the maps (:func:`_checksum`)."""
     weights = hashlib.sha256()
     for file in sorted(vae.glob("*.safetensors")):
-        weights.update(file.read_bytes())
+        for name, tensor in sorted(load_file(file).items()):
+            if name.startswith(("encoder.", "quant_conv.")):  # decoders may be tuned afterwards
+                weights.update(name.encode() + tensor.view(torch.uint8).numpy().tobytes())
     names = "\n".join(maps.name(index) for index in range(len(maps)))
     return {
         "autoencoder": weights.hexdigest(),

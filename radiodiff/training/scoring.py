@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from radiodiff.data.radiomapseer import RadioMapSeer
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation.metrics import nmse, psnr
 from radiodiff.training.stream import Item
 from radiodiff.units import model_to_gray
@@ -54,6 +55,12 @@ def append_scores(scores: dict[str, list[float]], predicted: Tensor, truth: Tens
     truth = model_to_gray(truth).squeeze(1)
     scores["score"] += nmse(predicted, truth).tolist()
     scores["psnr"] += psnr(predicted, truth).tolist()
+
+
+def generate(pipeline: RadioDiffPipeline, batch: Item, steps: int) -> Tensor:
+    """Return generated maps (N, 1, H, W) in model range, each validation map from its own noise."""
+    generators = [torch.Generator().manual_seed(index) for index in batch["index"]]
+    return pipeline.generate(batch["prompt"], steps, generator=generators).model[:, None]
 
 
 def rows(*rows: Tensor) -> Tensor:

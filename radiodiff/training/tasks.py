@@ -33,6 +33,7 @@ from radiodiff.training.noise_levels import draw_timestep, draw_timestep_map
 from radiodiff.training.scoring import (
     append_scores,
     batches,
+    generate,
     preview_batch,
     rows,
     without_gradients,
@@ -159,7 +160,8 @@ class LDMTask:
     """Stage two of RadioDiff."""
 
     def __init__(self, config: LDMExperiment, validation: RadioMapSeer) -> None:
-        self._config = config
+        self._steps = config.sampling_steps
+        self._attenuation = config.diffusion.attenuation
         self._validation = validation
         self.fields: tuple[str, ...] = ("gain" if config.latents is None else "latent", "prompt")
         self._vae = load_vae(config.vae)
@@ -202,7 +204,7 @@ class LDMTask:
             "time": self._scheduler.sample_training_times(1, generator)[0],
             "noise": torch.randn(self._latent_shape, generator=generator),
         }
-        if self._config.diffusion.attenuation == "linear":
+        if self._attenuation == "linear":
             drawn["slope"] = torch.randn(self._latent_shape, generator=generator)
         return drawn
 
@@ -210,23 +212,17 @@ class LDMTask:
         """Score generated maps; ``score`` is the NMSE."""
         scores: dict[str, list[float]] = {"score": [], "psnr": []}
         for batch in batches(self._validation, indices, self.averaged.device):
-            append_scores(scores, self._generate(batch), batch["gain"])
+            append_scores(scores, generate(self._pipeline, batch, self._steps), batch["gain"])
         return scores
 
     def preview(self) -> dict[str, Tensor]:
         """Return truth above generated maps."""
         batch = preview_batch(self._validation, self.averaged.device)
-        return {"generated": rows(batch["gain"], self._generate(batch))}
+        return {"generated": rows(batch["gain"], generate(self._pipeline, batch, self._steps))}
 
     def export(self, directory: Path) -> None:
         """Write everything inference needs for ``RadioDiffPipeline.from_pretrained``."""
         self._pipeline.save_pretrained(directory)
-
-    def _generate(self, batch: Item) -> Tensor:
-        generators = [torch.Generator().manual_seed(index) for index in batch["index"]]
-        steps = self._config.sampling_steps
-        output = self._pipeline.generate(batch["prompt"], steps, generator=generators)
-        return output.model[:, None]
 
 
 MAX_CLEAN_WEIGHT = 10.0

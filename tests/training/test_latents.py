@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from radiodiff.data.radiomapseer import build_dataset
 from radiodiff.errors import InputError
-from radiodiff.models.vae import build_vae
 from radiodiff.training import latents
 from radiodiff.training.experiments import train_stage
 from radiodiff.training.latents import EncodeConfig, LatentMaps, encode_dataset
@@ -136,7 +136,12 @@ def test_latents_of_something_else_are_refused(
     small_root: Path, encoded: Path, tmp_path: Path
 ) -> None:
     open_latents(small_root, encoded)
-    build_vae(widths=(8, 8), layers_per_block=1, norm_groups=4).save_pretrained(tmp_path / "vae")
+    vae = latents.load_vae(small_root / "vae")
+    nn.init.zeros_(vae.decoder.conv_out.weight)
+    vae.save_pretrained(tmp_path / "vae")
+    open_latents(small_root, encoded, tmp_path / "vae")  # a decoder has no part in them
+    nn.init.zeros_(vae.quant_conv.bias)
+    vae.save_pretrained(tmp_path / "vae")
     with pytest.raises(InputError, match="another autoencoder"):
         open_latents(small_root, encoded, tmp_path / "vae")
     with pytest.raises(InputError, match="another maps"):
