@@ -9,7 +9,6 @@ as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.training.experiments import Experiment
 from radiodiff.training.latents import check_latent_stride, latent_shape
-from radiodiff.training.scoring import append_scores, batches, generate, preview_batch, rows
+from radiodiff.training.scoring import GeneratedMaps
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
 
@@ -89,10 +88,7 @@ class DecoderTask:
     fields: tuple[str, ...] = ("gain", "prompt")
 
     def __init__(self, config: DecoderExperiment, validation: RadioMapSeer) -> None:
-        self._validation = validation
-        self._steps = config.sampling_steps
         self._pipeline = RadioDiffPipeline.from_pretrained(config.pipeline)
-        self._pipeline.set_progress_bar_config(disable=True)
         features = list(self._pipeline.config.prompt_features)
         if list(config.data.prompt_features) != features:
             raise InputError(
@@ -102,6 +98,8 @@ class DecoderTask:
         vae, denoiser = self._pipeline.vae, self._pipeline.denoiser
         check_latent_stride(vae, validation)
         self._latent_shape = latent_shape(vae, validation.shape)
+        generated = GeneratedMaps(self._pipeline, validation, config.sampling_steps)
+        self.validate, self.preview = generated.scores, generated.preview
         self.averaged = vae
         self.frozen: list[nn.Module] = [denoiser, vae]
         # A statistic or a dropout of training would make other latents than those of inference.
@@ -118,18 +116,6 @@ class DecoderTask:
     def draw(self, item: Item, generator: torch.Generator) -> Item:
         """Draw the latent at t = 1."""
         return {"noise": torch.randn(self._latent_shape, generator=generator)}
-
-    def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
-        """Score generated maps; ``score`` is the NMSE."""
-        scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in batches(self._validation, indices, self.averaged.device):
-            append_scores(scores, generate(self._pipeline, batch, self._steps), batch["gain"])
-        return scores
-
-    def preview(self) -> dict[str, Tensor]:
-        """Return truth above generated maps."""
-        batch = preview_batch(self._validation, self.averaged.device)
-        return {"generated": rows(batch["gain"], generate(self._pipeline, batch, self._steps))}
 
     def export(self, directory: Path) -> None:
         """Write the pipeline with the tuned decoder."""

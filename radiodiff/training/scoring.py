@@ -57,10 +57,37 @@ def append_scores(scores: dict[str, list[float]], predicted: Tensor, truth: Tens
     scores["psnr"] += psnr(predicted, truth).tolist()
 
 
-def generate(pipeline: RadioDiffPipeline, batch: Item, steps: int) -> Tensor:
-    """Return generated maps (N, 1, H, W) in model range, each validation map from its own noise."""
-    generators = [torch.Generator().manual_seed(index) for index in batch["index"]]
-    return pipeline.generate(batch["prompt"], steps, generator=generators).model[:, None]
+class GeneratedMaps:
+    """Validation maps as a RadioDiff pipeline generates them, each from its own noise.
+
+    Args:
+        pipeline: holds the networks that are trained.
+        maps: the validation maps.
+        steps: steps of the sampler.
+    """
+
+    def __init__(self, pipeline: RadioDiffPipeline, maps: RadioMapSeer, steps: int) -> None:
+        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline = pipeline
+        self._maps = maps
+        self._steps = steps
+
+    def scores(self, indices: Sequence[int]) -> dict[str, list[float]]:
+        """Return the NMSE (as ``score``) and PSNR of maps ``indices``."""
+        scores: dict[str, list[float]] = {"score": [], "psnr": []}
+        for batch in batches(self._maps, indices, self._pipeline.device):
+            append_scores(scores, self._generate(batch), batch["gain"])
+        return scores
+
+    def preview(self) -> dict[str, Tensor]:
+        """Return truth above generated maps."""
+        batch = preview_batch(self._maps, self._pipeline.device)
+        return {"generated": rows(batch["gain"], self._generate(batch))}
+
+    def _generate(self, batch: Item) -> Tensor:
+        generators = [torch.Generator().manual_seed(index) for index in batch["index"]]
+        made = self._pipeline.generate(batch["prompt"], self._steps, generator=generators)
+        return made.model[:, None]
 
 
 def rows(*rows: Tensor) -> Tensor:

@@ -31,9 +31,9 @@ from radiodiff.training.latents import (
 )
 from radiodiff.training.noise_levels import draw_timestep, draw_timestep_map
 from radiodiff.training.scoring import (
+    GeneratedMaps,
     append_scores,
     batches,
-    generate,
     preview_batch,
     rows,
     without_gradients,
@@ -160,9 +160,7 @@ class LDMTask:
     """Stage two of RadioDiff."""
 
     def __init__(self, config: LDMExperiment, validation: RadioMapSeer) -> None:
-        self._steps = config.sampling_steps
         self._attenuation = config.diffusion.attenuation
-        self._validation = validation
         self.fields: tuple[str, ...] = ("gain" if config.latents is None else "latent", "prompt")
         self._vae = load_vae(config.vae)
         self._vae.requires_grad_(False)
@@ -194,7 +192,8 @@ class LDMTask:
             prompt_features=list(config.data.prompt_features),
             zero_buildings=config.zero_buildings,
         )
-        self._pipeline.set_progress_bar_config(disable=True)
+        generated = GeneratedMaps(self._pipeline, validation, config.sampling_steps)
+        self.validate, self.preview = generated.scores, generated.preview
         objective = LatentDiffusion(self.averaged, self._vae, self._scheduler)
         self.phases = [Phase("diffusion", objective, config.optimizer)]
 
@@ -207,18 +206,6 @@ class LDMTask:
         if self._attenuation == "linear":
             drawn["slope"] = torch.randn(self._latent_shape, generator=generator)
         return drawn
-
-    def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
-        """Score generated maps; ``score`` is the NMSE."""
-        scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in batches(self._validation, indices, self.averaged.device):
-            append_scores(scores, generate(self._pipeline, batch, self._steps), batch["gain"])
-        return scores
-
-    def preview(self) -> dict[str, Tensor]:
-        """Return truth above generated maps."""
-        batch = preview_batch(self._validation, self.averaged.device)
-        return {"generated": rows(batch["gain"], generate(self._pipeline, batch, self._steps))}
 
     def export(self, directory: Path) -> None:
         """Write everything inference needs for ``RadioDiffPipeline.from_pretrained``."""
