@@ -11,8 +11,10 @@ from radiodiff.processes import Precision
 
 
 class OptimizerSettings(Settings):
-    """AdamW and its learning rate over the run."""
+    """The optimiser and its learning rate over the run."""
 
+    method: Literal["adamw", "muon"] = "adamw"
+    """``muon`` updates kernels by Muon and all else by AdamW (:mod:`radiodiff.training.muon`)."""
     learning_rate: float = Field(gt=0)
     """Peak learning rate, reached after the warm-up."""
     final_learning_rate: float = Field(ge=0)
@@ -25,6 +27,7 @@ class OptimizerSettings(Settings):
     """Steps of linear warm-up from zero."""
     weight_decay: float = Field(ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW."""
     gradient_clip: float | None = Field(gt=0)
     """Largest gradient norm, or null for no clipping."""
 

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule
 from radiodiff.errors import InputError
 from radiodiff.models.collectives import share_batch
 from radiodiff.training.blocks import compile_blocks, recompute_activations
+from radiodiff.training.muon import build_optimizer
 from radiodiff.training.schedules import learning_rate_at
 from radiodiff.training.settings import OptimizerSettings, TrainSettings
 from radiodiff.training.sharding import (
@@ -42,7 +43,7 @@ class Phase:
         name: prefix of its logged values and its key in checkpoints.
         objective: ``forward(batch, step) -> (loss, values to log)``; every parameter of it that
             requires a gradient is optimised.
-        optimizer: settings of its AdamW.
+        optimizer: settings of its optimiser.
         first_step: the phase rests before this step.
     """
 
@@ -109,13 +110,7 @@ class Trainer:
                 compile_blocks(module)
             if self._sharded:
                 shard(module, accelerator.device)
-            optimizer = torch.optim.AdamW(
-                [p for p in module.parameters() if p.requires_grad],
-                lr=phase.optimizer.learning_rate,
-                betas=phase.optimizer.betas,
-                weight_decay=phase.optimizer.weight_decay,
-                fused=True,
-            )
+            optimizer = build_optimizer(module, phase.optimizer)
             if not self._sharded:
                 module = accelerator.prepare(module)
             self._modules.append(module)
