@@ -105,6 +105,14 @@ STAGES: dict[Size, tuple[Stage, ...]] = {
         ),
         Stage("LDM, encoding", "ldm", LDMExperiment, LDMTask, ("latents=null",)),
         Stage("LDM, on latents", "ldm", LDMExperiment, LDMTask, on_latents=True),
+        Stage(
+            "LDM, on latents, Muon",
+            "ldm",
+            LDMExperiment,
+            LDMTask,
+            ("optimizer.method=muon",),
+            on_latents=True,
+        ),
         Stage("prior", "prior", PriorExperiment, PriorTask),
     ),
     "paper": (

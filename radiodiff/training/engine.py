@@ -207,8 +207,8 @@ def _restore(run: Trainer, directory: Path, resume: bool) -> Progress:
     except (RuntimeError, KeyError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise InputError(
-            f"{checkpoints}: the checkpoint belongs to another architecture than the configuration "
-            f"describes ({reason})"
+            f"{checkpoints}: the checkpoint belongs to another architecture or optimiser than the "
+            f"configuration describes ({reason})"
         ) from error
     return Progress(state["step"], state["best"], state["losses"])
 
