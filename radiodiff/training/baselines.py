@@ -37,10 +37,9 @@ from radiodiff.training.baseline_settings import (
 from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.experiments import train_stage
 from radiodiff.training.scoring import (
-    append_scores,
-    batches,
     preview_batch,
     rows,
+    score_maps,
     without_gradients,
 )
 from radiodiff.training.stream import Item
@@ -157,10 +156,7 @@ class BaselineTask:
 
     def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Score predicted maps; ``score`` is the NMSE."""
-        scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in batches(self._validation, indices, self.averaged.device):
-            append_scores(scores, self._predict(batch), batch["gain"])
-        return scores
+        return score_maps(self._predict, self._validation, indices, self.averaged.device)
 
     def preview(self) -> dict[str, Tensor]:
         """Return truth above predicted maps."""

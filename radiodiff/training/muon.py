@@ -66,7 +66,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _update_kernels(self, kernels: list[Tensor], group: dict[str, Any]) -> None:
-        # Small matrices of one shape are orthogonalised three times as fast together.
+        # Products of small matrices are slow one by one.
         by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for kernel in kernels:
             by_shape[kernel.flatten(1).shape].append(kernel)
@@ -143,9 +143,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 def _kernel(module: nn.Module) -> nn.Parameter | None:
     """Return the kernel of a layer that mixes features, or None."""
-    if not isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-        return None
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.groups > 1:
+    layers = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+    if not isinstance(module, layers) or getattr(module, "groups", 1) > 1:
         return None
     kernel = module.weight
     assert isinstance(kernel, nn.Parameter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -49,12 +49,27 @@ def without_gradients(module: nn.Module | None) -> Iterator[None]:
         module.requires_grad_(True)
 
 
-def append_scores(scores: dict[str, list[float]], predicted: Tensor, truth: Tensor) -> None:
-    """Append the NMSE (as ``score``) and PSNR of maps (N, 1, H, W) in model range."""
-    predicted = model_to_gray(predicted).clamp(0.0, 1.0).float().squeeze(1)
-    truth = model_to_gray(truth).squeeze(1)
-    scores["score"] += nmse(predicted, truth).tolist()
-    scores["psnr"] += psnr(predicted, truth).tolist()
+def score_maps(
+    predict: Callable[[Item], Tensor],
+    maps: RadioMapSeer,
+    indices: Sequence[int],
+    device: torch.device,
+) -> dict[str, list[float]]:
+    """Return the NMSE (as ``score``) and PSNR of predictions of validation maps, in gray.
+
+    Args:
+        predict: makes maps (N, 1, H, W) in model range from a batch of :func:`batches`.
+        maps: the validation maps.
+        indices: which of them.
+        device: where the batches go.
+    """
+    scores: dict[str, list[float]] = {"score": [], "psnr": []}
+    for batch in batches(maps, indices, device):
+        predicted = model_to_gray(predict(batch)).clamp(0.0, 1.0).float().squeeze(1)
+        truth = model_to_gray(batch["gain"]).squeeze(1)
+        scores["score"] += nmse(predicted, truth).tolist()
+        scores["psnr"] += psnr(predicted, truth).tolist()
+    return scores
 
 
 class GeneratedMaps:
@@ -74,10 +89,7 @@ class GeneratedMaps:
 
     def scores(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Return the NMSE (as ``score``) and PSNR of maps ``indices``."""
-        scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in batches(self._maps, indices, self._pipeline.device):
-            append_scores(scores, self._generate(batch), batch["gain"])
-        return scores
+        return score_maps(self._generate, self._maps, indices, self._pipeline.device)
 
     def preview(self) -> dict[str, Tensor]:
         """Return truth above generated maps."""

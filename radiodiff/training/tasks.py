@@ -32,10 +32,9 @@ from radiodiff.training.latents import (
 from radiodiff.training.noise_levels import draw_timestep, draw_timestep_map
 from radiodiff.training.scoring import (
     GeneratedMaps,
-    append_scores,
-    batches,
     preview_batch,
     rows,
+    score_maps,
     without_gradients,
 )
 from radiodiff.training.stream import Item
@@ -112,23 +111,20 @@ class VAETask:
 
     def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Score reconstructions through the latent mean; ``score`` is the NMSE."""
-        scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in batches(self._validation, indices, self.averaged.device):
-            append_scores(scores, self._reconstruct(batch["gain"]), batch["gain"])
-        return scores
+        return score_maps(self._reconstruct, self._validation, indices, self.averaged.device)
 
     def preview(self) -> dict[str, Tensor]:
         """Return truth above reconstruction."""
         batch = preview_batch(self._validation, self.averaged.device)
-        return {"reconstruction": rows(batch["gain"], self._reconstruct(batch["gain"]))}
+        return {"reconstruction": rows(batch["gain"], self._reconstruct(batch))}
 
     def export(self, directory: Path) -> None:
         """Write the autoencoder for ``AutoencoderKL.from_pretrained``."""
         self.averaged.save_pretrained(directory)
 
     @torch.inference_mode()
-    def _reconstruct(self, gain: Tensor) -> Tensor:
-        return self.averaged.decode(self.averaged.encode(gain).latent_dist.mean).sample
+    def _reconstruct(self, batch: Item) -> Tensor:
+        return self.averaged.decode(self.averaged.encode(batch["gain"]).latent_dist.mean).sample
 
 
 class LatentDiffusion(nn.Module):
@@ -278,10 +274,9 @@ class PriorTask:
 
     def validate(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Score the denoising of maps at fixed noise levels; ``score`` is the NMSE of x_0."""
-        scores: dict[str, list[float]] = {"score": [], "psnr": []}
-        for batch in batches(self._validation, indices, self.averaged.device):
-            append_scores(scores, self._denoise(batch)[1], batch["gain"])
-        return scores
+        return score_maps(
+            lambda batch: self._denoise(batch)[1], self._validation, indices, self.averaged.device
+        )
 
     def preview(self) -> dict[str, Tensor]:
         """Return truth above diffused maps above the prior's estimate."""

@@ -111,6 +111,15 @@ def test_another_architecture_is_named(toy: ModuleType, tmp_path: Path) -> None:
         toy.run(tmp_path, 9, resume=True, stage=toy.ToyStage(width=4))
 
 
+def test_another_optimiser_is_named(toy: ModuleType, tmp_path: Path) -> None:
+    toy.run(tmp_path, 5)
+    stage = toy.ToyStage()
+    for phase in stage.phases:
+        phase.optimizer = phase.optimizer.model_copy(update={"method": "muon"})
+    with pytest.raises(InputError, match=r"or optimiser than .* parameter groups"):
+        toy.run(tmp_path, 9, resume=True, stage=stage)
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_maps(
     toy: ModuleType, tmp_path: Path
 ) -> None:
