@@ -25,7 +25,8 @@ from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
 from radiodiff.evaluation import metrics
 from radiodiff.inverse.experiment import load_pipeline, score
 from radiodiff.inverse.interpolation import INTERPOLATORS
-from radiodiff.inverse.pipeline import InverseOutput, RadioDiffInversePipeline
+from radiodiff.inverse.output import InverseOutput
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.quadtree import quadtree_estimate
 from radiodiff.inverse.sensing import locate_transmitter, shadow_mask
 from radiodiff.inverse.settings import FEW_STEPS, FilterSettings

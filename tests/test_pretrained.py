@@ -15,7 +15,8 @@ from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation import metrics
 from radiodiff.evaluation.methods import MethodSettings, load_method, predict_maps
 from radiodiff.inverse.interpolation import kriging, linear
-from radiodiff.inverse.pipeline import InverseOutput, RadioDiffInversePipeline
+from radiodiff.inverse.output import InverseOutput
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.procedural import procedural_city

@@ -246,6 +246,40 @@ def combine_reports(
     return Measurements(mean.float(), mask, std.float(), (reports,))
 
 
+def merge_measurements(first: Measurements, second: Measurements) -> Measurements:
+    """Combine two sets of measurements of the same maps; pixels in both are averaged by precision.
+
+    Raises:
+        InputError: the shapes differ or a noise level is missing.
+    """
+    if first.values.shape != second.values.shape:
+        raise InputError(
+            f"the new measurements have shape {tuple(second.values.shape)}; needed is "
+            f"{tuple(first.values.shape)} as before"
+        )
+    if first.noise_std is None or second.noise_std is None:
+        raise InputError("measurements can be merged once both have a noise level")
+    second = second.to(first.values.device)
+    assert second.noise_std is not None
+    tiny = torch.finfo(torch.float32).tiny ** 0.5
+    sigmas = torch.stack([first.noise_std, second.noise_std]).double().clamp(min=tiny)
+    masks = torch.stack([first.mask, second.mask])
+    # Relative to the better of the two, so that a noise level of zero is no division by zero.
+    best = torch.where(masks, sigmas, torch.inf).amin(dim=0)
+    precision = torch.where(masks, (best / sigmas).square(), 0.0)
+    total = precision.sum(dim=0)
+    seen = first.mask | second.mask
+    safe = torch.where(seen, total, 1.0)
+    values = (precision * torch.stack([first.values, second.values])).sum(dim=0) / safe
+    sigma = torch.where(seen, best / safe.sqrt(), 0.0)
+    reports = None
+    if first.reports is not None and second.reports is not None:
+        pairs = zip(first.reports, second.reports, strict=True)
+        reports = tuple(own.joined(other) for own, other in pairs)
+    dtype = first.values.dtype
+    return Measurements(values.to(dtype), seen, sigma.to(dtype), reports)
+
+
 def _outdoors(shape: tuple[int, int], buildings: np.ndarray | None) -> np.ndarray:
     if buildings is None:
         return np.ones(shape, dtype=bool)

@@ -1,89 +1,34 @@
 """RadioDiff-Inverse as a diffusers pipeline: from sparse reports to a map and its uncertainty."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, DiffusionPipeline
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
-from radiodiff.data.measurements import BUILDING_VALUE, Measurements, check_noise_std
+from radiodiff.data.measurements import (
+    BUILDING_VALUE,
+    Measurements,
+    check_noise_std,
+    merge_measurements,
+)
 from radiodiff.errors import InputError
 from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
+from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.prior import make_denoiser
 from radiodiff.inverse.settings import FEW_STEPS, FilterSettings
 from radiodiff.inverse.tiling import tile_denoiser
+from radiodiff.inverse.walls import can_draw_walls, draw_walls
 from radiodiff.units import MAP_SIZE
 
 UPDATE_SHARE = 0.35
 """Share of the steps that :meth:`RadioDiffInversePipeline.update` repeats."""
-
-
-@dataclass(frozen=True)
-class InverseOutput:
-    """The posterior of B maps. Values are in model range; see :mod:`radiodiff.units` for dB."""
-
-    mean: Tensor
-    """(B, 1, H, W) weighted mean of the samples."""
-    std: Tensor
-    """(B, 1, H, W) weighted standard deviation of the samples."""
-    samples: Tensor
-    """(B, M, 1, H, W)."""
-    log_weights: Tensor
-    """(B, M) float64, normalised."""
-    building_mask: Tensor
-    """(B, 1, H, W) bool: more likely in shadow than not, or the buildings given."""
-    building_probability: Tensor
-    """(B, 1, H, W) weighted share of the samples below the shadow threshold, which is raised at
-    edges where none was given (:func:`radiodiff.inverse.sensing.local_shadow_threshold`)."""
-    shadow_threshold: Tensor
-    """(B,) tau of each map, given or estimated from its noise floor."""
-    transmitter: Tensor
-    """(B, 2) float64 estimated row and column."""
-    transmitter_std: Tensor
-    """(B, 2) float64 standard deviation: of the fit, and of its position among the samples."""
-    measurements: Measurements
-    """What the map was made from, with every noise level."""
-    buildings: Tensor | None
-    """(B, 1, H, W) bool buildings given by the caller."""
-
-    def quantile(self, probability: float) -> Tensor:
-        """Return the weighted quantile of the samples in every pixel, (B, 1, H, W).
-
-        Between samples it is interpolated linearly, each sitting in the middle of its weight.
-        """
-        ordered, order = self.samples.sort(dim=1)
-        weights = self.log_weights.exp().view(*order.shape[:2], 1, 1, 1).expand(order.shape)
-        weights = weights.gather(1, order)
-        middle = (weights.cumsum(dim=1) - weights / 2).clamp(0.0, 1.0)
-        count = order.shape[1]
-        above = (middle < probability).sum(dim=1, keepdim=True).clamp(max=count - 1)
-        below = (above - 1).clamp(min=0)
-        low, high = middle.gather(1, below), middle.gather(1, above)
-        share = ((probability - low) / (high - low).clamp(min=1e-12)).clamp(0.0, 1.0)
-        low_value, high_value = ordered.gather(1, below), ordered.gather(1, above)
-        return (low_value + share * (high_value - low_value)).squeeze(1).to(self.mean.dtype)
-
-    def outdoor_mean(self) -> Tensor:
-        """Return the gain to expect of a receiver outdoors, (B, 1, H, W), model range.
-
-        The weighted mean of the samples that are in a pixel nearer to the nearest measurement than
-        to the truncation; where none is, that of the nearest pixel where one is. ``mean`` is drawn
-        towards the truncation wherever there may be a building.
-        """
-        y, mask = self.measurements.values.to(self.samples), self.measurements.mask
-        threshold = (_fill_from_nearest(y, mask) + BUILDING_VALUE) / 2
-        weights = self.log_weights.exp().to(self.samples).view(*self.samples.shape[:2], 1, 1, 1)
-        weights = weights * (self.samples > threshold[:, None])
-        total = weights.sum(dim=1)
-        mean = (weights * self.samples).sum(dim=1) / total.clamp(min=1e-12)
-        return _fill_from_nearest(torch.where(total > 0, mean, self.mean), total > 0)
 
 
 class RadioDiffInversePipeline(DiffusionPipeline):
@@ -232,6 +177,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             reports = tuple(replace(own, shape=shape) for own in reports)
         if tile_overlap is not None:
             denoiser = tile_denoiser(denoiser, self._tile(), tile_overlap)
+        generators = _generators(generator, len(y), self.device)
         with self.progress_bar(total=1) as bar:
 
             def progress(done: int, total: int) -> None:
@@ -245,7 +191,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 extend(sigma),
                 levels,
                 num_particles,
-                _generators(generator, len(y), self.device),
+                generators,
                 settings,
                 start=None if start is None else extend(start),
                 batch_limit=batch_limit,
@@ -258,12 +204,17 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         weights = log_weights.exp().to(samples.dtype).view(*samples.shape[:2], 1, 1, 1)
         mean = (weights * samples).sum(dim=1)
         std = (weights * (samples - mean[:, None]).square()).sum(dim=1).sqrt()
+        drawn: Tensor | None = None
+        if settings.walls and buildings is None:
+            mean, std, samples, drawn = _with_walls(mean, std, samples, measurements, generators)
         sensed = [_sense(mean[b, 0], samples[b, :, 0], weights[b], shadow_threshold) for b in maps]
         taus, local, positions, deviations = (
             torch.stack(parts) for parts in zip(*sensed, strict=True)
         )
         below = samples <= local.to(samples)[:, None, None]
         probability = (weights * below).sum(dim=1)
+        if drawn is not None and shadow_threshold is None:
+            probability = torch.where(drawn.isnan(), probability, drawn)
         return InverseOutput(
             mean=mean,
             std=std,
@@ -327,49 +278,44 @@ def _sense(
     )
 
 
-def _fill_from_nearest(values: Tensor, known: Tensor) -> Tensor:
-    """Give every pixel of (B, 1, H, W) the value of the nearest known one; none: leave the map."""
-    filled = values.clone()
-    for index, mask in enumerate(known[:, 0].cpu().numpy()):
-        if mask.any():
-            nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-            row, column = torch.from_numpy(nearest).long().to(values.device)
-            filled[index, 0] = values[index, 0, row, column]
-    return filled
+def _with_walls(
+    mean: Tensor,
+    std: Tensor,
+    samples: Tensor,
+    measurements: Measurements,
+    generators: Sequence[torch.Generator],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw the walls of every map whose reports tell of any.
 
-
-def merge_measurements(first: Measurements, second: Measurements) -> Measurements:
-    """Combine two sets of measurements of the same maps; pixels in both are averaged by precision.
-
-    Raises:
-        InputError: the shapes differ or a noise level is missing.
+    Returns:
+        Mean, standard deviation and samples with walls, and the probability of a building, (B, 1,
+        H, W), NaN in maps without.
     """
-    if first.values.shape != second.values.shape:
-        raise InputError(
-            f"the new measurements have shape {tuple(second.values.shape)}; needed is "
-            f"{tuple(first.values.shape)} as before"
+    mean, std, samples = mean.clone(), std.clone(), samples.clone()
+    probability = torch.full_like(mean, torch.nan)
+    for b, generator in enumerate(generators):
+        reports = (measurements.values, measurements.mask, measurements.noise_std)
+        values, observed, sigma = (part[b, 0].cpu().numpy() for part in reports if part is not None)
+        if not can_draw_walls(values, observed, sigma):
+            continue
+        count = samples.shape[1]
+        seeds = torch.randint(2**32, (count,), generator=generator, device=generator.device)
+        walls = draw_walls(
+            mean[b, 0].float().cpu().numpy(), values, observed, sigma, seeds.tolist()
         )
-    if first.noise_std is None or second.noise_std is None:
-        raise InputError("measurements can be merged once both have a noise level")
-    second = second.to(first.values.device)
-    assert second.noise_std is not None
-    tiny = torch.finfo(torch.float32).tiny ** 0.5
-    sigmas = torch.stack([first.noise_std, second.noise_std]).double().clamp(min=tiny)
-    masks = torch.stack([first.mask, second.mask])
-    # Relative to the better of the two, so that a noise level of zero is no division by zero.
-    best = torch.where(masks, sigmas, torch.inf).amin(dim=0)
-    precision = torch.where(masks, (best / sigmas).square(), 0.0)
-    total = precision.sum(dim=0)
-    seen = first.mask | second.mask
-    safe = torch.where(seen, total, 1.0)
-    values = (precision * torch.stack([first.values, second.values])).sum(dim=0) / safe
-    sigma = torch.where(seen, best / safe.sqrt(), 0.0)
-    reports = None
-    if first.reports is not None and second.reports is not None:
-        pairs = zip(first.reports, second.reports, strict=True)
-        reports = tuple(own.joined(other) for own, other in pairs)
-    dtype = first.values.dtype
-    return Measurements(values.to(dtype), seen, sigma.to(dtype), reports)
+        inside = torch.from_numpy(walls.probability).to(mean)
+        outdoor = torch.from_numpy(walls.outdoor_gain).to(mean)
+        masks = torch.from_numpy(walls.masks).to(mean.device)
+        # A sample keeps its own gain where it is outdoors, and is given one where it is not.
+        own = samples[b, :, 0] > (outdoor + BUILDING_VALUE) / 2
+        lit = torch.where(own, samples[b, :, 0], outdoor)
+        samples[b, :, 0] = torch.where(masks, BUILDING_VALUE, lit)
+        variance = (1.0 - inside) * (lit - outdoor).square().mean(dim=0)
+        variance += inside * (1.0 - inside) * (outdoor - BUILDING_VALUE).square()
+        mean[b, 0] = torch.from_numpy(walls.mean).to(mean)
+        std[b, 0] = variance.sqrt()
+        probability[b, 0] = inside
+    return mean, std, samples, probability
 
 
 def _with_noise(measurements: Measurements, noise_std: float | Tensor | None) -> Measurements:

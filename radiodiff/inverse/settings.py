@@ -44,6 +44,9 @@ class FilterSettings(Settings):
     """Show the network every particle in another of a map's eight orientations, so that its
     one-sided errors cancel in the mean (self-ensemble, Timofte et al., 2016). Costs nothing; for
     priors trained on turned maps (``train.augment``)."""
+    walls: bool = False
+    """Draw the walls between reports inside and outside of buildings as outlines with few corners
+    (:mod:`radiodiff.inverse.walls`), where buildings are not given and reports lie inside some."""
     spacing: Spacing = "uniform"
     """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""
     resampling: Resampling = "systematic"
@@ -76,6 +79,6 @@ CALIBRATED = FilterSettings(stochasticity="ddpm", spacing="log_snr")
 with another one, in the limit of many particles too. The defaults of :class:`FilterSettings` aim at
 the mean map."""
 
-FEW_STEPS = FilterSettings(turned=True, spacing="middle", least_noise_std=0.05)
+FEW_STEPS = FilterSettings(turned=True, spacing="middle", least_noise_std=0.05, walls=True)
 """Settings for the mean map in few steps, with a prior of levels: what the pipeline takes with one
 if nothing else is asked."""

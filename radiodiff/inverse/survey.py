@@ -21,7 +21,7 @@ from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
 from radiodiff.inverse.experiment import SamplerSettings, load_pipeline
 from radiodiff.inverse.interpolation import kriging
-from radiodiff.inverse.pipeline import InverseOutput
+from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.sensing import noise_floor, outlines
 from radiodiff.simulate.geojson import footprints, read_features
 from radiodiff.simulate.polygons import rasterise

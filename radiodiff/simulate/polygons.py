@@ -69,7 +69,7 @@ def polygons_from_mask(mask: np.ndarray) -> list[shapely.Polygon]:
     polygons = []
     for index in range(1, components.max() + 1):
         component = components == index
-        contours = _trace_contours(component)
+        contours = trace_contours(component)
         # The outer contour runs clockwise on the screen, holes run the other way.
         contours.sort(key=_signed_area, reverse=True)
         # Vertices beside the contour may make a polygon touch itself: then only those on it.
@@ -136,7 +136,7 @@ def _drop_collinear(contour: np.ndarray) -> np.ndarray:
     return contour[turns]
 
 
-def _trace_contours(component: np.ndarray) -> list[np.ndarray]:
+def trace_contours(component: np.ndarray) -> list[np.ndarray]:
     """Return the closed contours of a 4-connected set of pixels as (n, 2) lattice points.
 
     Pixel (row, col) is the cell between lattice rows row - 1 and row and columns col and col + 1,

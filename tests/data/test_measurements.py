@@ -7,6 +7,7 @@ from radiodiff.data.measurements import (
     block_mask,
     combine_reports,
     measure,
+    merge_measurements,
     pixel_mask,
 )
 from radiodiff.errors import InputError
@@ -152,3 +153,19 @@ def test_impossible_measurements_are_refused(change, message):
     Measurements(**good)
     with pytest.raises(InputError, match=message):
         Measurements(**{**good, **change})
+
+
+def test_merging_weighs_by_precision():
+    def one(value, sigma, observed):
+        shape = (1, 1, 1, 3)
+        return Measurements(
+            torch.full(shape, value),
+            torch.tensor(observed, dtype=torch.bool).view(shape),
+            torch.full(shape, sigma),
+        )
+
+    merged = merge_measurements(one(0.0, 0.1, [1, 1, 0]), one(1.0, 0.2, [0, 1, 1]))
+    assert merged.values.flatten().tolist() == pytest.approx([0.0, 0.2, 1.0])
+    assert merged.noise_std.flatten().tolist() == pytest.approx([0.1, 0.08**0.5 / 10**0.5, 0.2])
+    exact = merge_measurements(one(0.3, 0.0, [1, 1, 1]), one(1.0, 0.2, [1, 1, 1]))
+    assert exact.values.flatten().tolist() == pytest.approx([0.3] * 3)

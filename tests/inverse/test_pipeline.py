@@ -6,11 +6,8 @@ from diffusers import DDPMPipeline, UNet2DModel
 from radiodiff.data.measurements import Measurements, combine_reports, measure
 from radiodiff.data.reports import Reports
 from radiodiff.errors import InputError
-from radiodiff.inverse.pipeline import (
-    InverseOutput,
-    RadioDiffInversePipeline,
-    merge_measurements,
-)
+from radiodiff.inverse.output import InverseOutput
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 from radiodiff.inverse.settings import FilterSettings
 
@@ -75,26 +72,58 @@ def test_any_ddpm_directory_is_a_prior(measurements, tmp_path):
     assert out.mean.shape == (2, 1, 32, 32)
 
 
-def test_priors_of_levels_hold_their_measurements(measurements):
+@pytest.fixture(scope="module")
+def level_pipeline():
+    """An untrained prior of levels: it gives the linear estimate."""
     prior = PatchUNet(32, block_out_channels=(32,), attention=False, level_map=True)
     pipeline = RadioDiffInversePipeline(
         prior.eval(), build_noise_schedule(prediction_type="v_prediction")
     )
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def test_priors_of_levels_hold_their_measurements(level_pipeline, measurements):
     run = {"num_particles": 2, "num_inference_steps": 4}
     auto, held, fresh, default, few_steps = (
-        pipeline(measurements, settings=settings, generator=generators(), **run).samples
+        level_pipeline(measurements, settings=settings, generator=generators(), **run).samples
         for settings in (
             FilterSettings(),
             FilterSettings(noise_path="held"),
             FilterSettings(noise_path="fresh"),
             None,
-            FilterSettings(turned=True, spacing="middle"),
+            FilterSettings(turned=True, spacing="middle", walls=True),
         )
     )
     torch.testing.assert_close(auto, held)
     assert not torch.allclose(auto, fresh, atol=1e-2)
     torch.testing.assert_close(default, few_steps)
+
+
+def test_walls_part_the_samples_into_buildings_and_streets(level_pipeline):
+    generator = torch.Generator().manual_seed(2)
+    gain = torch.full((2, 1, 32, 32), -0.3)
+    gain[0, 0, 8:22, 6:20] = -1.0  # the second map has no building
+    given = measure(gain, torch.rand(gain.shape, generator=generator) < 0.5, 0.05, generator)
+    run = {"num_particles": 3, "num_inference_steps": 3}
+    plain = level_pipeline(given, generator=generators(), settings=FilterSettings(), **run)
+    walls = FilterSettings(walls=True)
+    out = level_pipeline(given, generator=generators(), settings=walls, **run)
+    probability = out.building_probability[0]
+    assert ((probability > 0) & (probability < 1)).any()
+    torch.testing.assert_close(out.building_mask[0], probability > 0.5)
+    assert (out.samples[0][:, probability == 1] == -1.0).all()
+    assert (out.samples[0][:, probability == 0] > -1.0).all()
+    assert (out.mean[0][probability == 1] == -1.0).all()
+    assert (out.std[0][probability == 1] == 0.0).all()
+    torch.testing.assert_close(out.samples[1], plain.samples[1])
+    torch.testing.assert_close(out.mean[1], plain.mean[1])
+    # Buildings that are given need no walls.
+    buildings = gain == -1.0
+    run = {"buildings": buildings, "num_particles": 2, "num_inference_steps": 3}
+    known = level_pipeline(given, generator=generators(), settings=walls, **run)
+    same = level_pipeline(given, generator=generators(), settings=FilterSettings(), **run)
+    torch.testing.assert_close(known.samples, same.samples)
 
 
 def test_known_buildings_are_fixed(pipeline, measurements):
@@ -146,22 +175,6 @@ def test_reports_between_the_pixels_are_taken_where_they_are(pipeline):
         assert np.abs(made - values[:count]).mean() < 0.01
     at_centres = gain[tuple(np.rint(positions).astype(int).T)]
     assert np.abs(at_centres - values).mean() > 0.05
-
-
-def test_merging_weighs_by_precision():
-    def one(value, sigma, observed):
-        shape = (1, 1, 1, 3)
-        return Measurements(
-            torch.full(shape, value),
-            torch.tensor(observed, dtype=torch.bool).view(shape),
-            torch.full(shape, sigma),
-        )
-
-    merged = merge_measurements(one(0.0, 0.1, [1, 1, 0]), one(1.0, 0.2, [0, 1, 1]))
-    assert merged.values.flatten().tolist() == pytest.approx([0.0, 0.2, 1.0])
-    assert merged.noise_std.flatten().tolist() == pytest.approx([0.1, 0.08**0.5 / 10**0.5, 0.2])
-    exact = merge_measurements(one(0.3, 0.0, [1, 1, 1]), one(1.0, 0.2, [1, 1, 1]))
-    assert exact.values.flatten().tolist() == pytest.approx([0.3] * 3)
 
 
 def posterior(samples: torch.Tensor, measurements: Measurements) -> InverseOutput:

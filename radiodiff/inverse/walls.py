@@ -1,0 +1,256 @@
+"""Walls between the reports inside and outside of buildings, drawn as outlines with few corners.
+
+A network blurs a wall over the pixels that it cannot tell apart, but buildings are polygons: a wall
+is straight for many metres, and all reports along it say where it runs. :func:`draw_walls` takes
+what a reconstruction says of the gain outdoors, turns every report into evidence for or against a
+building, and samples outlines (:mod:`radiodiff.inverse.wall_chain`). It is no part of the paper,
+whose sensing, eq. (20), ends with a threshold.
+
+Maps are (H, W) in model range, buildings at ``BUILDING_VALUE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from scipy.ndimage import (
+    distance_transform_edt,
+    find_objects,
+    gaussian_filter,
+    maximum_filter,
+)
+from skimage.measure import approximate_polygon, label
+
+from radiodiff.data.measurements import BUILDING_VALUE
+from radiodiff.inverse.wall_chain import MAX_VERTICES, rasterise_rings, run_chain
+from radiodiff.simulate.polygons import trace_contours
+
+SWEEPS, BURN_IN, EVERY = 2500, 800, 4
+"""Of a chain: sweeps, those that are not counted, and sweeps from one counted state to the next."""
+OUTLINE_TOLERANCE = 1.2
+"""First outlines keep to the reconstruction's within so many pixels."""
+LIT_SHARE = 0.8
+"""Outdoors is what has so much of the gain above the truncation of the strongest pixel near."""
+LIT_WINDOW = 7
+"""Side, pixels, of the window in which that is looked for."""
+DARK_MARGIN = 0.03
+"""Model range above the truncation below which nothing is called outdoors at first."""
+GAIN_SPREAD = (0.02, 0.1)
+"""Standard deviation of the gain outdoors around its estimate: model range, and share of the gain
+above the truncation."""
+STRAY_SHARE, STRAY_RANGE = 0.1, 1.5
+"""Share of outdoor gains that lie anywhere in so much of the model range: shadow edges."""
+MOST_EVIDENCE = 8.0
+"""Nats that one report says at most."""
+NETWORK_WEIGHT = 0.05
+"""Weight of the network's log-odds in a pixel without a report: it has seen the same reports."""
+SURE = 0.02
+"""Probability of a building below which a pixel is outdoors."""
+BLUR = 0.08
+"""Share of a building in the reconstruction below which a pixel's gain is taken as it is."""
+REPORT_WEIGHT = 0.3
+"""Weight of a report where the reconstruction is blurred, against pixels where it is not."""
+FIT_SIGMA = 1.0
+"""Standard deviation, pixels, of the weights of the local plane beside walls."""
+MOST_SLOPE = 0.3
+"""The plane leaves the local mean by at most so much, model range."""
+LEAST_INSIDE = 0.01
+"""Share of reports inside of buildings from which walls can be drawn: a survey has none."""
+_LEAST_SIGMA = 0.005
+_LEAST_PROBABILITY = 0.002
+_RIDGE = 0.3
+
+
+@dataclass(frozen=True)
+class Walls:
+    """Sampled buildings of one map, and the gain around them."""
+
+    probability: np.ndarray
+    """(H, W) float64, share of the sampled outlines that a pixel is in."""
+    outdoor_gain: np.ndarray
+    """(H, W) float64, model range, what a pixel has if it is outdoors."""
+    masks: np.ndarray
+    """(chains, H, W) bool, the last state of every chain."""
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(H, W) the expected gain, model range."""
+        return self.probability * BUILDING_VALUE + (1.0 - self.probability) * self.outdoor_gain
+
+
+def can_draw_walls(values: np.ndarray, observed: np.ndarray, noise_std: np.ndarray) -> bool:
+    """Whether some reports lie inside of buildings, as far as their noise lets one tell.
+
+    Args:
+        values: (H, W) reports, model range; anything where there is none.
+        observed: (H, W) bool.
+        noise_std: (H, W) sigma of the reports, model range.
+    """
+    inside = values[observed] <= BUILDING_VALUE + 2.0 * noise_std[observed]
+    return bool(inside.mean() >= LEAST_INSIDE)
+
+
+def draw_walls(
+    mean: np.ndarray,
+    values: np.ndarray,
+    observed: np.ndarray,
+    noise_std: np.ndarray,
+    seeds: Sequence[int],
+) -> Walls:
+    """Sample building outlines given a reconstruction and the reports that it was made from.
+
+    Args:
+        mean: (H, W) reconstruction, model range.
+        values: (H, W) reports, model range; anything where there is none.
+        observed: (H, W) bool.
+        noise_std: (H, W) sigma of the reports, model range.
+        seeds: one for every chain; they run on as many threads as numba has.
+    """
+    mean, values = mean.astype(np.float64), values.astype(np.float64)
+    outdoor = _lit_gain(mean)
+    blurred = _building_share(mean, outdoor)
+    evidence = building_evidence(blurred, outdoor, values, observed, noise_std.astype(np.float64))
+    rings = outline_rings(blurred > 0.5)
+
+    def chain(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, cols, sizes = (part.copy() for part in rings)
+        mask = rasterise_rings(rows, cols, sizes, *mean.shape)
+        share = run_chain(
+            rows, cols, sizes, mask, evidence, SWEEPS, BURN_IN, EVERY, np.random.default_rng(seed)
+        )
+        return share, mask
+
+    with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as threads:
+        shares, masks = zip(*threads.map(chain, seeds), strict=True)
+    probability = np.mean(shares, axis=0)
+    gain = _gain_beside(probability, mean, blurred, values, observed)
+    return Walls(probability, gain, np.stack(masks))
+
+
+def building_evidence(
+    share: np.ndarray,
+    outdoor: np.ndarray,
+    values: np.ndarray,
+    observed: np.ndarray,
+    noise_std: np.ndarray,
+) -> np.ndarray:
+    """Nats against a building in every pixel: positive where it is more likely outdoors.
+
+    A report is normal around the truncation inside, and outside around the gain there, or, rarely,
+    anywhere. Elsewhere the network's own log-odds count a little.
+
+    Args:
+        share: (H, W) probability of a building by the network.
+        outdoor: (H, W) gain outdoors, model range.
+        values: (H, W) reports, model range.
+        observed: (H, W) bool.
+        noise_std: (H, W) sigma, model range.
+    """
+    sigma = np.maximum(noise_std, _LEAST_SIGMA)
+    constant, relative = GAIN_SPREAD
+    spread = np.hypot(sigma, constant + relative * (outdoor - BUILDING_VALUE))
+    inside = -0.5 * ((values - BUILDING_VALUE) / sigma) ** 2 - np.log(sigma)
+    near = -0.5 * ((values - outdoor) / spread) ** 2 - np.log(spread)
+    stray = np.log(STRAY_SHARE * np.sqrt(2 * np.pi) / STRAY_RANGE)
+    outside = np.logaddexp(np.log1p(-STRAY_SHARE) + near, stray)
+    reported = np.clip(outside - inside, -MOST_EVIDENCE, MOST_EVIDENCE)
+    share = share.clip(_LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+    return np.where(observed, reported, -NETWORK_WEIGHT * (np.log(share) - np.log1p(-share)))
+
+
+def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Trace the buildings of a mask as rings of few vertices, holes included.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (rings, MAX_VERTICES) int64 rows and columns of vertices, and (rings,) int64 their number.
+    """
+    components = label(mask, connectivity=1)
+    rings = []
+    for index, box in enumerate(find_objects(components), start=1):
+        corner = [extent.start for extent in box]
+        for contour in trace_contours(components[box] == index):
+            contour = contour + corner
+            closed = np.vstack([contour, contour[:1]]).astype(np.float64)
+            tolerance = OUTLINE_TOLERANCE
+            ring = approximate_polygon(closed, tolerance)[:-1]
+            while len(ring) > MAX_VERTICES:
+                tolerance *= 2.0
+                ring = approximate_polygon(closed, tolerance)[:-1]
+            rings.append(ring if len(ring) >= 3 else contour)
+    vertices = np.zeros((2, len(rings), MAX_VERTICES), dtype=np.int64)
+    sizes = np.array([len(ring) for ring in rings], dtype=np.int64)
+    for index, ring in enumerate(rings):
+        vertices[:, index, : len(ring)] = np.rint(ring).T
+    return vertices[0], vertices[1], sizes
+
+
+def _lit_gain(mean: np.ndarray) -> np.ndarray:
+    """Gain outdoors where the reconstruction is sure to be, carried on from there elsewhere."""
+    above = mean - BUILDING_VALUE
+    lit = (above > LIT_SHARE * maximum_filter(above, LIT_WINDOW)) & (above > DARK_MARGIN)
+    weight = gaussian_filter(lit.astype(np.float64), FIT_SIGMA)
+    near = gaussian_filter(np.where(lit, mean, 0.0), FIT_SIGMA) / np.maximum(weight, 1e-9)
+    return np.where(lit, mean, _from_nearest(near, weight > 1e-4))
+
+
+def _building_share(mean: np.ndarray, outdoor: np.ndarray) -> np.ndarray:
+    """Share of a building in a pixel of the reconstruction, from 0 to 1."""
+    return np.clip((outdoor - mean) / np.maximum(outdoor - BUILDING_VALUE, 1e-3), 0.0, 1.0)
+
+
+def _gain_beside(
+    probability: np.ndarray,
+    mean: np.ndarray,
+    blurred: np.ndarray,
+    values: np.ndarray,
+    observed: np.ndarray,
+) -> np.ndarray:
+    """Gain outdoors once the walls are known: beside them, where the reconstruction is blurred, a
+    local plane through the pixels that are not and through the reports.
+    """
+    clear = (probability < SURE) & (blurred < BLUR)
+    outside = values > (BUILDING_VALUE + 5.0 * DARK_MARGIN)
+    reported = observed & (probability < 5.0 * SURE) & outside & ~clear
+    weights = clear + REPORT_WEIGHT * reported
+    fitted, known = _local_plane(np.where(reported, values, mean), weights)
+    return np.where(clear, mean, _from_nearest(fitted, known))
+
+
+def _local_plane(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a plane around every pixel by weighted least squares with Gaussian weights.
+
+    Returns:
+        (H, W) the planes in their pixels, and where there was anything to fit.
+    """
+    rows, cols = np.meshgrid(*(np.arange(n) - n / 2.0 for n in values.shape), indexing="ij")
+
+    def smooth(quantity: np.ndarray) -> np.ndarray:
+        return gaussian_filter(weights * quantity, FIT_SIGMA, mode="constant", truncate=3.0)
+
+    total = smooth(np.ones_like(values))
+    known = total > 1e-4
+    total = np.where(known, total, 1.0)
+    row, col, value = (smooth(q) / total for q in (rows, cols, values))
+    # A ridge lets the plane fall back on the mean where the pixels lie on a line.
+    rr, cc = (smooth(q * q) / total - m * m + _RIDGE for q, m in ((rows, row), (cols, col)))
+    rc = smooth(rows * cols) / total - row * col
+    rv, cv = (smooth(q * values) / total - m * value for q, m in ((rows, row), (cols, col)))
+    determinant = rr * cc - rc * rc
+    slope_row, slope_col = (rv * cc - cv * rc) / determinant, (cv * rr - rv * rc) / determinant
+    rise = slope_row * (rows - row) + slope_col * (cols - col)
+    return value + rise.clip(-MOST_SLOPE, MOST_SLOPE), known
+
+
+def _from_nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Give every pixel the value of the nearest known one; as they are where none is."""
+    if not known.any():
+        return values
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return values[tuple(nearest)]
