@@ -79,16 +79,18 @@ def test_a_building_that_nothing_asks_for_is_dropped_while_burning_in():
     assert not share.any()
 
 
-def test_a_wall_in_a_gap_without_reports_is_anywhere_in_it():
-    gap = slice(20, 27)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_wall_in_a_gap_without_reports_is_anywhere_in_it(axis: int):
     evidence = np.where(box_mask(8, 40, 6, 23), -STRONG, STRONG)
-    evidence[:, gap] = 0.0
+    evidence[:, 20:27] = 0.0
     evidence[:8], evidence[41:] = STRONG, STRONG
-    shares = [
-        run(pack([(8, 6), (8, 23), (40, 23), (40, 6)]), evidence, 6000, 500, seed)[0]
-        for seed in range(4)
-    ]
-    share = np.mean(shares, axis=0)[12:37, gap].mean(axis=0)
+    ring = [(8, 6), (8, 23), (40, 23), (40, 6)]
+    if axis == 0:  # the gap lies below the building instead of to its right
+        evidence = evidence.T.copy()
+        ring = [vertex[::-1] for vertex in ring]
+    shares = [run(pack(ring), evidence, 12_000, 500, seed)[0] for seed in range(6)]
+    share = np.mean(shares, axis=0)
+    share = (share if axis == 1 else share.T)[12:37, 20:27].mean(axis=0)
     assert (np.diff(share) < 0).all()
     # Evidence and costs do not tell the gap from its mirror image.
     np.testing.assert_allclose(share + share[::-1], 1.0, atol=0.15)
