@@ -110,9 +110,9 @@ def test_the_shipped_prior_beats_interpolation_on_an_unseen_city() -> None:
     truth = torch.from_numpy(db_to_model(gain.astype(np.float64))).float()
     measured, out = reconstruct(truth[None, None], particles=2, seed=0)
     plain = torch.from_numpy(linear(measured.values[0, 0].numpy(), measured.mask[0, 0].numpy()))
-    assert psnr(out.mean[0, 0], truth) > psnr(plain, truth) + 1.0
+    assert psnr(out.mean[0, 0], truth) > psnr(plain, truth) + 3.0
     buildings = torch.from_numpy(city.building_mask)[None]
-    assert float(metrics.iou(out.building_mask[0], buildings)) > 0.75
+    assert float(metrics.iou(out.building_mask[0], buildings)) > 0.9
 
 
 def test_the_shipped_radiodiff_knows_an_unseen_city() -> None:
@@ -145,7 +145,7 @@ def test_the_shipped_radiodiff_does_so_on_real_maps(real_root: Path) -> None:
 
 @pytest.mark.real
 def test_the_shipped_prior_finds_walls_on_real_maps(real_root: Path) -> None:
-    """Above kriging, and about the printed IoU of 0.89 at 80 % missing (Table II)."""
+    """Far above kriging, and above the printed IoU of 0.89 at 80 % missing (Table II)."""
     data = build_dataset(DataConfig(root=real_root, split="all"), "test")
     gains, ious = [], []
     for index in range(0, len(data), max(1, len(data) // 4)):
@@ -154,5 +154,5 @@ def test_the_shipped_prior_finds_walls_on_real_maps(real_root: Path) -> None:
         kriged = kriging(measured.values[0, 0].numpy(), measured.mask[0, 0].numpy())
         gains.append(psnr(out.mean[0, 0], truth[0]) - psnr(torch.from_numpy(kriged), truth[0]))
         ious.append(float(metrics.iou(out.building_mask[0], buildings)))
-    assert np.mean(gains) > 1.0
-    assert np.mean(ious) > 0.87
+    assert np.mean(gains) > 3.0
+    assert np.mean(ious) > 0.9
