@@ -293,9 +293,10 @@ def _with_walls(
     """
     mean, std, samples = mean.clone(), std.clone(), samples.clone()
     probability = torch.full_like(mean, torch.nan)
+    assert measurements.noise_std is not None
+    reports = (measurements.values, measurements.mask, measurements.noise_std)
     for b, generator in enumerate(generators):
-        reports = (measurements.values, measurements.mask, measurements.noise_std)
-        values, observed, sigma = (part[b, 0].cpu().numpy() for part in reports if part is not None)
+        values, observed, sigma = (part[b, 0].cpu().numpy() for part in reports)
         if not can_draw_walls(values, observed, sigma):
             continue
         count = samples.shape[1]
