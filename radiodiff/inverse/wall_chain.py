@@ -14,6 +14,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from radiodiff.simulate.polygons import EPS_COL, EPS_ROW
+
 VERTEX_COST = 4.5
 """Nats that a corner costs: one in 90 places beside a wall has one unless pixels ask for it."""
 RING_GAIN = 10.0
@@ -30,8 +32,6 @@ REACH = 4
 MAX_VERTICES = 1024
 """Most vertices of one ring."""
 
-_EPS_ROW = 2.0**-14
-_EPS_COL = _EPS_ROW * (1.0 + 2.0**-11)
 _SPIKE_COSINE = -0.7
 _BOX = float((2 * REACH + 1) ** 2)
 _BAND = 3
@@ -58,8 +58,8 @@ def _spans(ring_rows, ring_cols, n, height, width, spans):  # type: ignore[no-un
             if not min(a, b) < row <= max(a, b):
                 continue
             slope = (ring_cols[j] - ring_cols[i]) / (b - a)
-            crossing = ring_cols[i] + (row - _EPS_ROW - a) * slope
-            column = np.int64(min(max(np.ceil(crossing - _EPS_COL), 0.0), float(width)))
+            crossing = ring_cols[i] + (row - EPS_ROW - a) * slope
+            column = np.int64(min(max(np.ceil(crossing - EPS_COL), 0.0), float(width)))
             k = found
             while k > 0 and crossings[k - 1] > column:
                 crossings[k] = crossings[k - 1]

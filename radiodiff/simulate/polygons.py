@@ -21,8 +21,8 @@ from radiodiff.errors import InputError
 
 # eps of the raster rule. The column's is larger by less than any slope between two lattice
 # points of a map can resolve, which decides the ties of walls that run along (-1, +1).
-_EPS_ROW = 2.0**-14
-_EPS_COL = _EPS_ROW * (1.0 + 2.0**-11)
+EPS_ROW = 2.0**-14
+EPS_COL = EPS_ROW * (1.0 + 2.0**-11)
 
 # Direction k of a step along the pixel edges: right, down, left, up, as (row, column).
 _STEP = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
@@ -99,13 +99,13 @@ def rasterise(polygons: Iterable[shapely.Polygon], shape: tuple[int, int]) -> np
             for (row_0, col_0), (row_1, col_1) in zip(start, end, strict=True):
                 low, high = sorted((row_0, row_1))
                 # Rows whose scan line row - eps is crossed by this edge.
-                first = max(int(np.floor(low + _EPS_ROW)) + 1, 0)
-                last = min(int(np.floor(high + _EPS_ROW)), height - 1)
+                first = max(int(np.floor(low + EPS_ROW)) + 1, 0)
+                last = min(int(np.floor(high + EPS_ROW)), height - 1)
                 if first > last:
                     continue
                 rows = np.arange(first, last + 1)
-                crossing = col_0 + (rows - _EPS_ROW - row_0) * (col_1 - col_0) / (row_1 - row_0)
-                columns = np.clip(np.ceil(crossing - _EPS_COL), 0, width).astype(np.int64)
+                crossing = col_0 + (rows - EPS_ROW - row_0) * (col_1 - col_0) / (row_1 - row_0)
+                columns = np.clip(np.ceil(crossing - EPS_COL), 0, width).astype(np.int64)
                 np.add.at(toggles, (rows, columns), 1)
         mask |= np.cumsum(toggles, axis=1)[:, :width] % 2 == 1
     return mask
