@@ -176,6 +176,35 @@ class Layout:
         gain[tuple(self.pixels.T)] = np.clip(-loss, GAIN_MIN_DB, GAIN_MAX_DB)
         return median_filter(gain, ~self.building_mask).astype(np.float32)
 
+    def last_turns(self, transmitter: tuple[int, int]) -> np.ndarray:
+        """Return (H, W) int32: the path to its last turn that a pixel's path continues.
+
+        Pixels of one number share all losses but those behind that turn. -1 is line of sight, -2
+        buildings and pixels without a path.
+
+        Raises:
+            InputError: the transmitter is in a building or off the map.
+        """
+        row, col = self._check_position("transmitter", transmitter)
+        loss, path, _, _ = self._pixel_losses(row, col)
+        turns = np.full(self.building_mask.shape, -2, dtype=np.int32)
+        turns[tuple(self.pixels.T)] = np.where(np.isinf(loss), -2, path)
+        return turns
+
+    def in_sight(self, point: tuple[int, int]) -> np.ndarray:
+        """Return (H, W) bool, True on the outdoor pixels in line of sight of an outdoor one.
+
+        Raises:
+            InputError: the point is in a building or off the map.
+        """
+        row, col = self._check_position("point", point)
+        pixels = self.pixels.astype(np.float64)
+        seen = np.zeros(self.building_mask.shape, dtype=bool)
+        seen[tuple(self.pixels.T)] = visible_pixels(
+            row - PIXEL_SHIFT, col + PIXEL_SHIFT, self.edges, pixels
+        )
+        return seen
+
     def link_gain(
         self,
         points_a: np.ndarray | Sequence[tuple[int, int]],

@@ -99,6 +99,41 @@ def test_single_building_takes_the_better_of_corners_and_roof():
         assert -gain[receiver] == pytest.approx(min(around + over), abs=0.02)
 
 
+def test_last_turns_part_the_map_by_corner_and_sight(layout):
+    transmitter = (25, 45)
+    turns = layout.last_turns(transmitter)
+    np.testing.assert_array_equal(turns == -1, layout.in_sight(transmitter))
+    assert (turns[layout.building_mask] == -2).all()
+    assert not layout.in_sight(transmitter)[layout.building_mask].any()
+    # Behind a lone building, every pixel is reached around one of its corners or over its roof.
+    block = Layout.from_polygons([shapely.box(40, 30, 56, 60)], (SIZE, SIZE))
+    turns = block.last_turns((45, 20))
+    assert set(turns[:, :40].flat) == {-1}
+    pixel, length, _ = block.single_turns((45, 20))
+    at_corner = turns[tuple(block.pixels[pixel].T)]
+    assert (at_corner >= 0).all()
+    for number in np.unique(at_corner):
+        # What is left of the length from the turn on is the distance to one corner.
+        own = pixel[at_corner == number]
+        first = length[at_corner == number][:, None] - np.hypot(
+            *(block.pixels[own][:, None] - block.corners.position[None]).transpose(2, 0, 1)
+        )
+        assert np.ptp(first, axis=0).min() < 1e-9
+
+
+def test_pixels_without_a_path_are_not_in_sight(layout):
+    steep = layout.with_law(LAW.model_copy(update={"interaction_offset_db": 150.0}))
+    turns = steep.last_turns((25, 45))
+    np.testing.assert_array_equal(turns == -1, layout.in_sight((25, 45)))
+    assert (turns == -2).sum() > layout.building_mask.sum()
+
+
+@pytest.mark.parametrize("method", ["last_turns", "in_sight"])
+def test_nothing_is_seen_from_inside_a_building(layout, method):
+    with pytest.raises(InputError, match="inside a building"):
+        getattr(layout, method)((10, 12))
+
+
 def test_swapping_transmitter_and_receiver_changes_little(layout):
     generator = np.random.default_rng(0)
     clear = ~rasterise([p.buffer(3) for p in town()], (SIZE, SIZE))
