@@ -16,13 +16,13 @@ import numpy as np
 
 from radiodiff.simulate.polygons import EPS_COL, EPS_ROW
 
-VERTEX_COST = 4.5
+VERTEX_COST = 4.0
 """Nats that a corner costs: one in 90 places beside a wall has one unless pixels ask for it."""
 RING_GAIN = 10.0
 """Nats that a ring, a building or a courtyard, is worth, whose corners cost."""
-CORNER_COST = 2.0
+CORNER_COST = 2.5
 """Most nats that the angle of a corner costs."""
-CORNER_OFFSET_PX = 0.6
+CORNER_OFFSET_PX = 1.0
 """Standard deviation, pixels, of the end of a corner's shorter wall from a right angle: vertices
 are rounded to whole pixels."""
 SPIKE_COST = 6.0
