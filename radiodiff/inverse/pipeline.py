@@ -10,21 +10,16 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 
-from radiodiff.data.measurements import (
-    BUILDING_VALUE,
-    Measurements,
-    check_noise_std,
-    merge_measurements,
-)
+from radiodiff.data.measurements import Measurements, check_noise_std, merge_measurements
 from radiodiff.errors import InputError
 from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.prior import make_denoiser
+from radiodiff.inverse.refinement import Refined, refine
 from radiodiff.inverse.settings import FEW_STEPS, FilterSettings
 from radiodiff.inverse.tiling import tile_denoiser
-from radiodiff.inverse.walls import can_draw_walls, draw_walls
 from radiodiff.units import MAP_SIZE
 
 UPDATE_SHARE = 0.35
@@ -200,24 +195,29 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 known=None if buildings is None else extend(buildings),
             )
         samples, log_weights = result.samples[..., :rows, :columns], result.log_weights
-        maps = range(len(y))
         weights = log_weights.exp().to(samples.dtype).view(*samples.shape[:2], 1, 1, 1)
         mean = (weights * samples).sum(dim=1)
         std = (weights * (samples - mean[:, None]).square()).sum(dim=1).sqrt()
-        drawn: Tensor | None = None
-        if settings.walls and buildings is None:
-            mean, std, samples, drawn = _with_walls(mean, std, samples, measurements, generators)
-        sensed = [_sense(mean[b, 0], samples[b, :, 0], weights[b], shadow_threshold) for b in maps]
+        maps = Refined(mean, std, samples, torch.full_like(mean, torch.nan))
+        law = settings.law and tile_overlap is None
+        maps = refine(
+            maps, measurements, buildings, log_weights.exp(), generators, settings.walls, law
+        )
+        mean, samples, drawn = maps.mean, maps.samples, maps.building_probability
+        sensed = [
+            _sense(mean[b, 0], samples[b, :, 0], weights[b], shadow_threshold)
+            for b in range(len(y))
+        ]
         taus, local, positions, deviations = (
             torch.stack(parts) for parts in zip(*sensed, strict=True)
         )
         below = samples <= local.to(samples)[:, None, None]
         probability = (weights * below).sum(dim=1)
-        if drawn is not None and shadow_threshold is None:
+        if shadow_threshold is None:
             probability = torch.where(drawn.isnan(), probability, drawn)
         return InverseOutput(
             mean=mean,
-            std=std,
+            std=maps.std,
             samples=samples,
             log_weights=log_weights,
             building_mask=probability > 0.5 if buildings is None else buildings,
@@ -276,47 +276,6 @@ def _sense(
         torch.from_numpy(fit.position),
         torch.from_numpy(std),
     )
-
-
-def _with_walls(
-    mean: Tensor,
-    std: Tensor,
-    samples: Tensor,
-    measurements: Measurements,
-    generators: Sequence[torch.Generator],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw the walls of every map whose reports tell of any.
-
-    Returns:
-        Mean, standard deviation and samples with walls, and the probability of a building, (B, 1,
-        H, W), NaN in maps without.
-    """
-    mean, std, samples = mean.clone(), std.clone(), samples.clone()
-    probability = torch.full_like(mean, torch.nan)
-    assert measurements.noise_std is not None
-    reports = (measurements.values, measurements.mask, measurements.noise_std)
-    for b, generator in enumerate(generators):
-        values, observed, sigma = (part[b, 0].cpu().numpy() for part in reports)
-        if not can_draw_walls(values, observed, sigma):
-            continue
-        count = samples.shape[1]
-        seeds = torch.randint(2**32, (count,), generator=generator, device=generator.device)
-        walls = draw_walls(
-            mean[b, 0].float().cpu().numpy(), values, observed, sigma, seeds.tolist()
-        )
-        inside = torch.from_numpy(walls.probability).to(mean)
-        outdoor = torch.from_numpy(walls.outdoor_gain).to(mean)
-        masks = torch.from_numpy(walls.masks).to(mean.device)
-        # A sample keeps its own gain where it is outdoors, and is given one where it is not.
-        own = samples[b, :, 0] > (outdoor + BUILDING_VALUE) / 2
-        lit = torch.where(own, samples[b, :, 0], outdoor)
-        samples[b, :, 0] = torch.where(masks, BUILDING_VALUE, lit)
-        variance = (1.0 - inside) * (lit - outdoor).square().mean(dim=0)
-        variance += inside * (1.0 - inside) * (outdoor - BUILDING_VALUE).square()
-        mean[b, 0] = torch.from_numpy(walls.mean).to(mean)
-        std[b, 0] = variance.sqrt()
-        probability[b, 0] = inside
-    return mean, std, samples, probability
 
 
 def _with_noise(measurements: Measurements, noise_std: float | Tensor | None) -> Measurements:

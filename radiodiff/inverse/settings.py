@@ -47,6 +47,10 @@ class FilterSettings(Settings):
     walls: bool = False
     """Draw the walls between reports inside and outside of buildings as outlines with few corners
     (:mod:`radiodiff.inverse.walls`), where buildings are not given and reports lie inside some."""
+    law: bool = False
+    """Where buildings are drawn or given, hold the gain between them against the dominant path
+    model (:mod:`radiodiff.inverse.propagation`). For maps of the prior's own size, with cells of
+    1 m; larger and smaller ones, and surveys, do without."""
     spacing: Spacing = "uniform"
     """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""
     resampling: Resampling = "systematic"
@@ -79,6 +83,8 @@ CALIBRATED = FilterSettings(stochasticity="ddpm", spacing="log_snr")
 with another one, in the limit of many particles too. The defaults of :class:`FilterSettings` aim at
 the mean map."""
 
-FEW_STEPS = FilterSettings(turned=True, spacing="middle", least_noise_std=0.05, walls=True)
+FEW_STEPS = FilterSettings(
+    turned=True, spacing="middle", least_noise_std=0.05, walls=True, law=True
+)
 """Settings for the mean map in few steps, with a prior of levels: what the pipeline takes with one
 if nothing else is asked."""

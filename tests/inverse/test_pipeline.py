@@ -10,6 +10,8 @@ from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 from radiodiff.inverse.settings import FilterSettings
+from radiodiff.simulate.dominant_path import path_gain
+from radiodiff.units import db_to_model
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_priors_of_levels_hold_their_measurements(level_pipeline, measurements):
             FilterSettings(noise_path="held"),
             FilterSettings(noise_path="fresh"),
             None,
-            FilterSettings(turned=True, spacing="middle", walls=True),
+            FilterSettings(turned=True, spacing="middle", walls=True, law=True),
         )
     )
     torch.testing.assert_close(auto, held)
@@ -124,6 +126,62 @@ def test_walls_part_the_samples_into_buildings_and_streets(level_pipeline):
     known = level_pipeline(given, generator=generators(), settings=walls, **run)
     same = level_pipeline(given, generator=generators(), settings=FilterSettings(), **run)
     torch.testing.assert_close(known.samples, same.samples)
+
+
+@pytest.fixture(scope="module")
+def lawful():
+    """A map of 32 x 32 that keeps the law, and reports on half of it."""
+    generator = torch.Generator().manual_seed(3)
+    buildings = torch.zeros(32, 32, dtype=torch.bool)
+    buildings[9:20, 14:24] = True
+    gain = torch.from_numpy(db_to_model(path_gain(buildings.numpy(), (24, 8))))[None, None]
+    return (
+        gain,
+        buildings[None, None],
+        measure(gain, torch.rand(gain.shape, generator=generator) < 0.5, 0.05, generator),
+    )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_law_brings_the_map_nearer_to_the_truth(level_pipeline, lawful, known):
+    gain, buildings, measured = lawful
+    run = {"buildings": buildings if known else None, "num_particles": 4, "num_inference_steps": 3}
+    without, out = (
+        level_pipeline(
+            measured, generator=generators(1), settings=FilterSettings(walls=True, law=law), **run
+        )
+        for law in (False, True)
+    )
+    lit = ~buildings if known else out.building_probability < 0.02
+    error, before = ((o.mean - gain)[lit].square().mean() for o in (out, without))
+    assert error < 0.5 * before
+    half = 1.64 * out.std
+    assert ((out.mean - gain).abs() <= half)[lit].float().mean() > 0.6
+    if known:
+        assert (out.samples[:, :, buildings[0]] == -1.0).all()
+        torch.testing.assert_close(out.mean, out.samples.mean(dim=1), atol=1e-5, rtol=0)
+        torch.testing.assert_close(out.std, out.samples.std(dim=1, correction=0), atol=1e-5, rtol=0)
+    else:
+        assert ((out.building_probability > 0.5) == out.building_mask).all()
+
+
+def test_the_law_leaves_maps_alone_that_it_does_not_know(level_pipeline, lawful):
+    _, buildings, measured = lawful
+    run = {"num_particles": 2, "num_inference_steps": 2}
+    # Without buildings nothing is computed, and tiles are no prediction of a whole area.
+    for options in ({"tile_overlap": 8, "buildings": buildings}, {}):
+        plain, law = (
+            level_pipeline(
+                measured,
+                generator=generators(1),
+                settings=FilterSettings(law=law),
+                **run,
+                **options,
+            )
+            for law in (False, True)
+        )
+        torch.testing.assert_close(law.samples, plain.samples)
+        torch.testing.assert_close(law.mean, plain.mean)
 
 
 def test_known_buildings_are_fixed(pipeline, measurements):

@@ -1,0 +1,138 @@
+"""Gain outdoors by the law of propagation, where the reports bear it out.
+
+Once the buildings are known or drawn, the dominant path model (:mod:`radiodiff.simulate`) says what
+the gain between them should be, without noise: exactly so in line of sight, roughly so behind
+several corners or over roofs. :func:`law_gain` computes it from the reports and a map of buildings,
+and says how much of a reconstruction to keep instead, pixel by pixel. It is no part of the paper.
+
+Maps are (H, W) in model range with cells of 1 m, buildings at ``BUILDING_VALUE``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from radiodiff.simulate.dominant_path import Layout
+from radiodiff.units import db_to_model
+
+TRANSMITTER_REACH = 2
+"""The transmitter is looked for at most so many pixels from where it is said to be."""
+NEAR_PX = 3.0
+"""Reports nearer to the transmitter than this do not tell where it is."""
+MOST_DEVIATIONS = 3.0
+"""Deviations of a report that count most when the transmitter is looked for."""
+TURN_SPREAD = 0.04
+"""Standard deviation, model range (2 dB), of what the law misses on the way to a last turn."""
+MOST_RESIDUAL = 0.2
+"""Most that one report says about that."""
+DOUBT_SIGMA = 3.0
+"""Standard deviation, pixels, of the window in which the law is held against the reports."""
+NETWORK_ERROR = (0.01, 0.3)
+"""Standard deviation of a reconstruction's error outdoors: model range, and share of sigma."""
+_LEAST_PRECISION = 1e-12
+
+
+@dataclass(frozen=True)
+class LawGain:
+    """What the law says about a map of buildings."""
+
+    gain: np.ndarray
+    """(H, W) float64, model range; meaningless inside of buildings."""
+    doubt: np.ndarray
+    """(H, W) float64 in [0, 1], share that a reconstruction keeps; 1 inside of buildings."""
+
+    def blend(self, reconstruction: np.ndarray) -> np.ndarray:
+        """Return the gain outdoors of the law and of a reconstruction, (H, W)."""
+        return self.gain + self.doubt * (reconstruction - self.gain)
+
+
+def law_gain(
+    buildings: np.ndarray,
+    transmitter: np.ndarray,
+    values: np.ndarray,
+    observed: np.ndarray,
+    noise_std: np.ndarray,
+) -> LawGain | None:
+    """Predict the gain outdoors, and hold it against the reports there.
+
+    Pixels whose paths share their last turn share what the law misses up to there: it is estimated
+    from the reports among them, with a Gaussian prior of ``TURN_SPREAD``. What remains of the mean
+    squared residual around a pixel beyond the noise, against ``NETWORK_ERROR`` squared, is doubt; a
+    report makes the reconstruction's error at most its own sigma there.
+
+    Args:
+        buildings: (H, W) bool.
+        transmitter: (2,) row and column, within ``TRANSMITTER_REACH`` pixels.
+        values: (H, W) reports, model range; anything where there is none.
+        observed: (H, W) bool.
+        noise_std: (H, W) sigma of the reports, model range.
+
+    Returns:
+        None where no outdoor pixel is that near to the transmitter.
+    """
+    layout = Layout.from_mask(buildings)
+    used = observed & ~buildings
+    position = _place(layout, transmitter, values, used, noise_std)
+    if position is None:
+        return None
+    gain = db_to_model(layout.path_gain(position).astype(np.float64))
+    values = np.where(used, values, 0.0)
+    sigma = np.maximum(noise_std, np.finfo(np.float32).eps)
+    # 1. What the law misses up to every last turn; nothing in line of sight.
+    turn = layout.last_turns(position)
+    turn = np.where(turn < 0, 0, turn + 1)
+    residual = np.clip(values - gain, -MOST_RESIDUAL, MOST_RESIDUAL)
+    total, weighed = (
+        np.bincount(turn[used], weights, minlength=turn.max() + 1)
+        for weights in ((residual / sigma**2)[used], (sigma**-2)[used])
+    )
+    missed = total / (weighed + TURN_SPREAD**-2)
+    missed[0] = 0.0
+    gain = np.clip(gain + missed[turn], -1.0, 1.0)
+    # 2. What it misses from pixel to pixel, beyond the noise.
+    constant, relative = NETWORK_ERROR
+    network = (constant + relative * sigma) ** 2
+    precision = np.where(used, 1.0 / (sigma**2 + network), 0.0)
+    weight = np.maximum(_around(precision), _LEAST_PRECISION)
+    excess = _around(precision * (np.minimum((values - gain) ** 2, 1.0) - sigma**2)) / weight
+    excess = np.maximum(excess, 0.0)
+    network = _around(precision * network) / weight
+    network = np.where(used, network * sigma**2 / (network + sigma**2), network)
+    doubt = excess / np.maximum(excess + network, _LEAST_PRECISION)
+    doubt[weight == _LEAST_PRECISION] = 1.0
+    return LawGain(gain, np.where(buildings, 1.0, doubt))
+
+
+def _place(
+    layout: Layout,
+    near: np.ndarray,
+    values: np.ndarray,
+    used: np.ndarray,
+    noise_std: np.ndarray,
+) -> tuple[int, int] | None:
+    """Return the outdoor pixel whose line-of-sight law fits the reports in sight best."""
+    steps = np.arange(-TRANSMITTER_REACH, TRANSMITTER_REACH + 1)
+    offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+    around = np.rint(near).astype(np.int64) + offsets
+    shape = np.array(layout.building_mask.shape)
+    around = around[((around >= 0) & (around < shape)).all(axis=1)]
+    candidates = around[~layout.building_mask[tuple(around.T)]]
+    if len(candidates) == 0:
+        return None
+    first = candidates[np.abs(candidates - near).sum(axis=1).argmin()]
+    seen = np.argwhere(layout.in_sight((int(first[0]), int(first[1]))) & used)
+    seen = seen[np.hypot(*(seen - first).T) > NEAR_PX + TRANSMITTER_REACH]
+    distance = np.hypot(*(candidates[:, None] - seen).transpose(2, 0, 1))
+    law = layout.law
+    loss = law.line_of_sight_db_at_1m + law.line_of_sight_db_per_decade * np.log10(distance)
+    at = tuple(seen.T)
+    deviation = (values[at] - db_to_model(-loss)) / np.maximum(noise_std[at], 1e-3)
+    best = candidates[np.minimum(deviation**2, MOST_DEVIATIONS**2).sum(axis=1).argmin()]
+    return int(best[0]), int(best[1])
+
+
+def _around(values: np.ndarray) -> np.ndarray:
+    return gaussian_filter(values, DOUBT_SIGMA, mode="constant", truncate=3.0)

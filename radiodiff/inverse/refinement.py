@@ -1,0 +1,129 @@
+"""What is known of cities and of propagation, added to reconstructed maps once they are there.
+
+Walls are drawn as outlines (:mod:`radiodiff.inverse.walls`), and the gain between them is held
+against the law of propagation (:mod:`radiodiff.inverse.propagation`). Neither is in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from radiodiff.data.measurements import BUILDING_VALUE, Measurements
+from radiodiff.inverse.propagation import law_gain
+from radiodiff.inverse.sensing import locate_transmitter
+from radiodiff.inverse.walls import can_draw_walls, draw_walls
+
+LAYOUTS = 3
+"""Sampled layouts of buildings in which the law is computed."""
+
+LEAST_SPREAD = 0.4
+"""Share of the samples' variance that the law leaves where it is not in doubt at all: it is rounded
+to a pixel of the transmitter and of every wall."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """B reconstructed maps. Values are in model range."""
+
+    mean: Tensor
+    """(B, 1, H, W)."""
+    std: Tensor
+    """(B, 1, H, W)."""
+    samples: Tensor
+    """(B, M, 1, H, W)."""
+    building_probability: Tensor
+    """(B, 1, H, W); NaN in maps without walls, known ones or drawn."""
+
+
+def refine(
+    maps: Refined,
+    measurements: Measurements,
+    buildings: Tensor | None,
+    weights: Tensor,
+    generators: Sequence[torch.Generator],
+    walls: bool,
+    law: bool,
+) -> Refined:
+    """Draw the walls of every map whose reports tell of any, and apply the law between walls.
+
+    Args:
+        maps: as the filter left them.
+        measurements: of the B maps, without the known buildings.
+        buildings: (B, 1, H, W) bool where known: no walls are drawn then.
+        weights: (B, M) of the samples.
+        generators: one per map.
+        walls: draw walls where ``buildings`` are not known.
+        law: apply the law where buildings are known or drawn.
+    """
+    mean, std, samples = maps.mean.clone(), maps.std.clone(), maps.samples.clone()
+    probability = maps.building_probability.clone()
+    assert measurements.noise_std is not None
+    reports = (measurements.values, measurements.mask, measurements.noise_std)
+    for b, generator in enumerate(generators):
+        values, observed, sigma = (
+            part[b, 0].cpu().numpy().astype(dtype)
+            for part, dtype in zip(reports, (np.float64, bool, np.float64), strict=True)
+        )
+        before = mean[b, 0].double().cpu().numpy()
+        own = samples[b, :, 0].double().cpu().numpy()
+        if buildings is not None:
+            if not law:
+                continue
+            masks = buildings[b].cpu().numpy()
+            share, outdoor = masks[0].astype(np.float64), before
+        elif walls and can_draw_walls(values, observed, sigma):
+            seeds = torch.randint(2**32, (len(own),), generator=generator, device=generator.device)
+            drawn = draw_walls(before, values, observed, sigma, seeds.tolist())
+            masks, share, outdoor = drawn.masks, drawn.probability, drawn.outdoor_gain
+            # A sample keeps its own gain where it is outdoors, and is given one where it is not.
+            own = np.where(own > (outdoor + BUILDING_VALUE) / 2, own, outdoor)
+            probability[b, 0] = torch.from_numpy(share).to(probability)
+        else:
+            continue
+        if law:
+            outdoor, own = _apply_law(outdoor, own, share, masks, values, observed, sigma)
+        spread = np.average((own - outdoor) ** 2, axis=0, weights=weights[b].cpu().numpy())
+        variance = (1.0 - share) * (spread + share * (outdoor - BUILDING_VALUE) ** 2)
+        mean[b, 0] = torch.from_numpy(share * BUILDING_VALUE + (1.0 - share) * outdoor).to(mean)
+        std[b, 0] = torch.from_numpy(np.sqrt(variance)).to(std)
+        samples[b, :, 0] = torch.from_numpy(np.where(masks, BUILDING_VALUE, own)).to(samples)
+    return Refined(mean, std, samples, probability)
+
+
+def _apply_law(
+    outdoor: np.ndarray,
+    samples: np.ndarray,
+    share: np.ndarray,
+    masks: np.ndarray,
+    values: np.ndarray,
+    observed: np.ndarray,
+    sigma: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Blend the gain outdoors, (H, W), and that of the samples, (M, H, W), with the law's.
+
+    The law is computed in the first ``LAYOUTS`` of the masks, (1 or M, H, W), and averaged over
+    them, inside of whose buildings it changes nothing. Every sample takes that of one of them.
+    """
+    expected = share * BUILDING_VALUE + (1.0 - share) * outdoor
+    transmitter = locate_transmitter(expected).position
+    with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as threads:
+        laws = list(
+            threads.map(
+                lambda mask: law_gain(mask, transmitter, values, observed, sigma), masks[:LAYOUTS]
+            )
+        )
+    blended = [outdoor if law is None else law.blend(outdoor) for law in laws]
+    result = samples.copy()
+    for index, (law, gain) in enumerate(zip(laws, blended, strict=True)):
+        if law is None:
+            continue
+        kept = np.sqrt(LEAST_SPREAD + (1.0 - LEAST_SPREAD) * law.doubt)
+        result[index :: len(laws)] = gain + kept * (samples[index :: len(laws)] - outdoor)
+    return np.mean(blended, axis=0), result
