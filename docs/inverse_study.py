@@ -55,7 +55,8 @@ METHODS: dict[str, FilterSettings] = {
     "matched, held, c = 1, log_snr": FilterSettings(noise_path="held", spacing="log_snr"),
     "matched, held, turned": FilterSettings(noise_path="held", turned=True),
     "few steps": FEW_STEPS,
-    "network alone": FEW_STEPS.model_copy(update={"walls": False}),
+    "without law": FEW_STEPS.model_copy(update={"law": False}),
+    "network alone": FEW_STEPS.model_copy(update={"walls": False, "law": False}),
     "combined, c = 1": FilterSettings(method="combined", spacing="log_snr"),
     "combined, guided": FilterSettings(method="combined", guidance=True, spacing="log_snr"),
     "matched, fresh, harmonised": FilterSettings(
