@@ -17,7 +17,7 @@ import numpy as np
 from radiodiff.simulate.polygons import EPS_COL, EPS_ROW
 
 VERTEX_COST = 4.0
-"""Nats that a corner costs: one in 90 places beside a wall has one unless pixels ask for it."""
+"""Nats that a corner costs: one in 55 places beside a wall has one unless pixels ask for it."""
 RING_GAIN = 10.0
 """Nats that a ring, a building or a courtyard, is worth, whose corners cost."""
 CORNER_COST = 2.5
