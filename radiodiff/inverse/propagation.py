@@ -65,7 +65,7 @@ def law_gain(
 
     Args:
         buildings: (H, W) bool.
-        transmitter: (2,) row and column, within ``TRANSMITTER_REACH`` pixels.
+        transmitter: (2,) row and column; it is looked for within ``TRANSMITTER_REACH`` pixels.
         values: (H, W) reports, model range; anything where there is none.
         observed: (H, W) bool.
         noise_std: (H, W) sigma of the reports, model range.
@@ -78,11 +78,11 @@ def law_gain(
     position = _place(layout, transmitter, values, used, noise_std)
     if position is None:
         return None
-    gain = db_to_model(layout.path_gain(position).astype(np.float64))
+    decibels, turn = layout.gain_and_turns(position)
+    gain = db_to_model(decibels.astype(np.float64))
     values = np.where(used, values, 0.0)
     sigma = np.maximum(noise_std, np.finfo(np.float32).eps)
     # 1. What the law misses up to every last turn; nothing in line of sight.
-    turn = layout.last_turns(position)
     turn = np.where(turn < 0, 0, turn + 1)
     residual = np.clip(values - gain, -MOST_RESIDUAL, MOST_RESIDUAL)
     total, weighed = (
@@ -123,13 +123,13 @@ def _place(
     if len(candidates) == 0:
         return None
     first = candidates[np.abs(candidates - near).sum(axis=1).argmin()]
-    seen = np.argwhere(layout.in_sight((int(first[0]), int(first[1]))) & used)
+    seen = layout.pixels[layout.line_of_sight((int(first[0]), int(first[1])))]
+    seen = seen[used[tuple(seen.T)]]
     seen = seen[np.hypot(*(seen - first).T) > NEAR_PX + TRANSMITTER_REACH]
     distance = np.hypot(*(candidates[:, None] - seen).transpose(2, 0, 1))
-    law = layout.law
-    loss = law.line_of_sight_db_at_1m + law.line_of_sight_db_per_decade * np.log10(distance)
+    law = db_to_model(-layout.law.line_of_sight_loss(distance))
     at = tuple(seen.T)
-    deviation = (values[at] - db_to_model(-loss)) / np.maximum(noise_std[at], 1e-3)
+    deviation = (values[at] - law) / np.maximum(noise_std[at], 1e-3)
     best = candidates[np.minimum(deviation**2, MOST_DEVIATIONS**2).sum(axis=1).argmin()]
     return int(best[0]), int(best[1])
 

@@ -18,11 +18,10 @@ from torch import Tensor
 from radiodiff.data.measurements import BUILDING_VALUE, Measurements
 from radiodiff.inverse.propagation import law_gain
 from radiodiff.inverse.sensing import locate_transmitter
-from radiodiff.inverse.walls import can_draw_walls, draw_walls
+from radiodiff.inverse.walls import can_draw_walls, draw_walls, expected_gain
 
 LAYOUTS = 3
 """Sampled layouts of buildings in which the law is computed."""
-
 LEAST_SPREAD = 0.4
 """Share of the samples' variance that the law leaves where it is not in doubt at all: it is rounded
 to a pixel of the transmitter and of every wall."""
@@ -39,7 +38,7 @@ class Refined:
     samples: Tensor
     """(B, M, 1, H, W)."""
     building_probability: Tensor
-    """(B, 1, H, W); NaN in maps without walls, known ones or drawn."""
+    """(B, 1, H, W); NaN in maps whose walls were not drawn."""
 
 
 def refine(
@@ -62,6 +61,8 @@ def refine(
         walls: draw walls where ``buildings`` are not known.
         law: apply the law where buildings are known or drawn.
     """
+    if not (walls if buildings is None else law):
+        return maps
     mean, std, samples = maps.mean.clone(), maps.std.clone(), maps.samples.clone()
     probability = maps.building_probability.clone()
     assert measurements.noise_std is not None
@@ -74,8 +75,6 @@ def refine(
         before = mean[b, 0].double().cpu().numpy()
         own = samples[b, :, 0].double().cpu().numpy()
         if buildings is not None:
-            if not law:
-                continue
             masks = buildings[b].cpu().numpy()
             share, outdoor = masks[0].astype(np.float64), before
         elif walls and can_draw_walls(values, observed, sigma):
@@ -91,7 +90,7 @@ def refine(
             outdoor, own = _apply_law(outdoor, own, share, masks, values, observed, sigma)
         spread = np.average((own - outdoor) ** 2, axis=0, weights=weights[b].cpu().numpy())
         variance = (1.0 - share) * (spread + share * (outdoor - BUILDING_VALUE) ** 2)
-        mean[b, 0] = torch.from_numpy(share * BUILDING_VALUE + (1.0 - share) * outdoor).to(mean)
+        mean[b, 0] = torch.from_numpy(expected_gain(share, outdoor)).to(mean)
         std[b, 0] = torch.from_numpy(np.sqrt(variance)).to(std)
         samples[b, :, 0] = torch.from_numpy(np.where(masks, BUILDING_VALUE, own)).to(samples)
     return Refined(mean, std, samples, probability)
@@ -111,8 +110,7 @@ def _apply_law(
     The law is computed in the first ``LAYOUTS`` of the masks, (1 or M, H, W), and averaged over
     them, inside of whose buildings it changes nothing. Every sample takes that of one of them.
     """
-    expected = share * BUILDING_VALUE + (1.0 - share) * outdoor
-    transmitter = locate_transmitter(expected).position
+    transmitter = locate_transmitter(expected_gain(share, outdoor)).position
     with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as threads:
         laws = list(
             threads.map(

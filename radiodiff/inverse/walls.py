@@ -76,10 +76,10 @@ class Walls:
     masks: np.ndarray
     """(chains, H, W) bool, the last state of every chain."""
 
-    @property
-    def mean(self) -> np.ndarray:
-        """(H, W) the expected gain, model range."""
-        return self.probability * BUILDING_VALUE + (1.0 - self.probability) * self.outdoor_gain
+
+def expected_gain(probability: np.ndarray, outdoor_gain: np.ndarray) -> np.ndarray:
+    """Return the (H, W) expected gain, model range, of probable buildings and the gain around."""
+    return probability * BUILDING_VALUE + (1.0 - probability) * outdoor_gain
 
 
 def can_draw_walls(values: np.ndarray, observed: np.ndarray, noise_std: np.ndarray) -> bool:

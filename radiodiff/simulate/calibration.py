@@ -20,7 +20,6 @@ from PIL import Image
 from radiodiff.errors import InputError
 from radiodiff.simulate.dominant_path import Layout
 from radiodiff.simulate.law import Constants, CrossValidation, Law, constants
-from radiodiff.simulate.visibility import PIXEL_SHIFT, visible_pixels
 from radiodiff.units import db_to_gray, gray_to_db, level_to_gray
 
 _OUTLIER_DB = 1.0
@@ -76,14 +75,6 @@ def read_maps(root: Path) -> tuple[list[RealMap], dict[str, np.ndarray]]:
     return maps, masks
 
 
-def line_of_sight(layout: Layout, transmitter: tuple[int, int]) -> np.ndarray:
-    """Return the (N,) bool visibility of the layout's outdoor pixels from a transmitter."""
-    row, col = transmitter
-    return visible_pixels(
-        row - PIXEL_SHIFT, col + PIXEL_SHIFT, layout.edges, layout.pixels.astype(np.float64)
-    )
-
-
 def mend_transmitter(real: RealMap, layout: Layout) -> RealMap:
     """Move a transmitter by at most one pixel to where the line of sight fits the map best.
 
@@ -97,13 +88,9 @@ def mend_transmitter(real: RealMap, layout: Layout) -> RealMap:
         height, width = real.gray.shape
         if not (0 <= row < height and 0 <= col < width) or layout.building_mask[row, col]:
             continue
-        seen = line_of_sight(layout, (row, col))
-        distance = np.maximum(np.hypot(*(layout.pixels - (row, col)).T), 1.0)
-        error = np.abs(
-            gain
-            + constants().law.line_of_sight_db_at_1m
-            + constants().law.line_of_sight_db_per_decade * np.log10(distance)
-        )
+        seen = layout.line_of_sight((row, col))
+        distance = np.hypot(*(layout.pixels - (row, col)).T)
+        error = np.abs(gain + constants().law.line_of_sight_loss(distance))
         mean = float(np.minimum(error, 3.0)[seen].mean())
         if mean < best - 1e-3:
             best, position = mean, (row, col)
@@ -115,7 +102,7 @@ def measure(layout: Layout, real: RealMap) -> Statistics:
     row, col = real.transmitter
     loss = -gray_to_db(real.gray)[tuple(layout.pixels.T)]
     distance = np.hypot(*(layout.pixels - (row, col)).T)
-    seen = line_of_sight(layout, real.transmitter) & (distance > 3.0)
+    seen = layout.line_of_sight(real.transmitter) & (distance > 3.0)
     direct = np.column_stack((loss[seen], distance[seen], 0.0 * loss[seen]))
     pixel, length, angle = layout.single_turns(real.transmitter)
     return Statistics(direct, np.column_stack((loss[pixel], length, angle)))
@@ -173,7 +160,7 @@ def map_error(layout: Layout, real: RealMap) -> MapError:
     predicted = np.clip(db_to_gray(layout.path_gain(real.transmitter)), 0.0, 1.0)
     error = predicted - real.gray
     outdoor = tuple(layout.pixels.T)
-    seen = line_of_sight(layout, real.transmitter)
+    seen = layout.line_of_sight(real.transmitter)
     return MapError(
         float(np.sum(error**2) / np.sum(real.gray**2)),
         float(np.sqrt(np.mean(error[outdoor] ** 2))),

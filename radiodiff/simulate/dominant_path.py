@@ -171,16 +171,15 @@ class Layout:
     ) -> np.ndarray:
         """Return the (H, W) float32 path gain in dB; see :func:`path_gain`."""
         row, col = self._check_position("transmitter", transmitter)
-        loss = self._total_losses(row, col, self._clearance(vehicles))
-        gain = np.full(self.building_mask.shape, GAIN_MIN_DB)
-        gain[tuple(self.pixels.T)] = np.clip(-loss, GAIN_MIN_DB, GAIN_MAX_DB)
-        return median_filter(gain, ~self.building_mask).astype(np.float32)
+        return self._gain_map(self._total_losses(row, col, self._clearance(vehicles)))
 
-    def last_turns(self, transmitter: tuple[int, int]) -> np.ndarray:
-        """Return (H, W) int32: the path to its last turn that a pixel's path continues.
+    def gain_and_turns(self, transmitter: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the path gain and which path to its last turn every pixel's path continues.
 
-        Pixels of one number share all losses but those behind that turn. -1 is line of sight, -2
-        buildings and pixels without a path.
+        Returns:
+            (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) int32 turns: pixels of one
+            number share all losses but those behind that turn; -1 is line of sight, -2 buildings
+            and pixels without a path.
 
         Raises:
             InputError: the transmitter is in a building or off the map.
@@ -189,21 +188,15 @@ class Layout:
         loss, path, _, _ = self._pixel_losses(row, col)
         turns = np.full(self.building_mask.shape, -2, dtype=np.int32)
         turns[tuple(self.pixels.T)] = np.where(np.isinf(loss), -2, path)
-        return turns
+        return self._gain_map(loss), turns
 
-    def in_sight(self, point: tuple[int, int]) -> np.ndarray:
-        """Return (H, W) bool, True on the outdoor pixels in line of sight of an outdoor one.
+    def line_of_sight(self, transmitter: tuple[int, int]) -> np.ndarray:
+        """Return (N,) bool, which of ``pixels`` are in line of sight of a transmitter.
 
         Raises:
-            InputError: the point is in a building or off the map.
+            InputError: the transmitter is in a building or off the map.
         """
-        row, col = self._check_position("point", point)
-        pixels = self.pixels.astype(np.float64)
-        seen = np.zeros(self.building_mask.shape, dtype=bool)
-        seen[tuple(self.pixels.T)] = visible_pixels(
-            row - PIXEL_SHIFT, col + PIXEL_SHIFT, self.edges, pixels
-        )
-        return seen
+        return self._visible(*self._check_position("transmitter", transmitter))
 
     def link_gain(
         self,
@@ -306,9 +299,7 @@ class Layout:
             self._loss_law,
             -GAIN_MIN_DB,
         )
-        direct = visible_pixels(
-            row - PIXEL_SHIFT, col + PIXEL_SHIFT, self.edges, self.pixels.astype(np.float64)
-        )
+        direct = self._visible(row, col)
         loss = np.where(direct, -np.inf, np.inf)
         path = np.full(len(loss), -1, dtype=np.int32)
         spread_to_pixels(
@@ -319,10 +310,19 @@ class Layout:
             on_roofs, True, count, height, graph.roof_to_pixel, self._loss_law, loss, path
         )
         distance = np.hypot(*(self.pixels[direct] - (row, col)).T)
-        loss[direct] = law.line_of_sight_db_at_1m + law.line_of_sight_db_per_decade * np.log10(
-            np.maximum(distance, 1.0)
-        )
+        loss[direct] = law.line_of_sight_loss(distance)
         return loss, path, at_corners, on_roofs
+
+    def _visible(self, row: int, col: int) -> np.ndarray:
+        return visible_pixels(
+            row - PIXEL_SHIFT, col + PIXEL_SHIFT, self.edges, self.pixels.astype(np.float64)
+        )
+
+    def _gain_map(self, loss: np.ndarray) -> np.ndarray:
+        """Return the (H, W) float32 map of (N,) losses in dB, the median filter included."""
+        gain = np.full(self.building_mask.shape, GAIN_MIN_DB)
+        gain[tuple(self.pixels.T)] = np.clip(-loss, GAIN_MIN_DB, GAIN_MAX_DB)
+        return median_filter(gain, ~self.building_mask).astype(np.float32)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -6,6 +6,7 @@ import math
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field
 
 from radiodiff.config import Settings, load_config
@@ -43,6 +44,11 @@ class Law(Settings):
         """Return f(theta) in dB."""
         theta = min(theta_degree, self.interaction_breakpoint_degree)
         return self.interaction_offset_db + self.interaction_db_per_degree * theta
+
+    def line_of_sight_loss(self, distance_m: np.ndarray) -> np.ndarray:
+        """Return the loss in dB in line of sight; closer than 1 m it is that at 1 m."""
+        decades = np.log10(np.maximum(distance_m, 1.0))
+        return self.line_of_sight_db_at_1m + self.line_of_sight_db_per_decade * decades
 
     def path_loss(self, length_m: float, angles_degree: tuple[float, ...] = ()) -> float:
         """Return the loss in dB of one path: in line of sight if it never changes direction.

@@ -22,8 +22,8 @@ class Scene:
         middle = outdoors[np.abs(outdoors - SIDE // 2).sum(axis=1).argmin()]
         self.transmitter = (int(middle[0]), int(middle[1]))
         self.layout = Layout.from_mask(self.buildings)
-        self.gain = db_to_model(self.layout.path_gain(self.transmitter).astype(np.float64))
-        self.turns = self.layout.last_turns(self.transmitter)
+        decibels, self.turns = self.layout.gain_and_turns(self.transmitter)
+        self.gain = db_to_model(decibels.astype(np.float64))
         rng = np.random.default_rng(0)
         self.observed = rng.random(self.gain.shape) < 0.3
         self.noise = SIGMA * rng.normal(size=self.gain.shape)

@@ -9,7 +9,7 @@ import shapely
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from radiodiff.errors import InputError
-from radiodiff.simulate.calibration import line_of_sight, map_error, mend_transmitter, read_maps
+from radiodiff.simulate.calibration import map_error, mend_transmitter, read_maps
 from radiodiff.simulate.city import City
 from radiodiff.simulate.dominant_path import Layout, link_gain, median_filter, path_gain
 from radiodiff.simulate.law import constants
@@ -101,13 +101,14 @@ def test_single_building_takes_the_better_of_corners_and_roof():
 
 def test_last_turns_part_the_map_by_corner_and_sight(layout):
     transmitter = (25, 45)
-    turns = layout.last_turns(transmitter)
-    np.testing.assert_array_equal(turns == -1, layout.in_sight(transmitter))
+    gain, turns = layout.gain_and_turns(transmitter)
+    np.testing.assert_array_equal(gain, layout.path_gain(transmitter))
+    at = tuple(layout.pixels.T)
+    np.testing.assert_array_equal(turns[at] == -1, layout.line_of_sight(transmitter))
     assert (turns[layout.building_mask] == -2).all()
-    assert not layout.in_sight(transmitter)[layout.building_mask].any()
     # Behind a lone building, every pixel is reached around one of its corners or over its roof.
     block = Layout.from_polygons([shapely.box(40, 30, 56, 60)], (SIZE, SIZE))
-    turns = block.last_turns((45, 20))
+    _, turns = block.gain_and_turns((45, 20))
     assert set(turns[:, :40].flat) == {-1}
     pixel, length, _ = block.single_turns((45, 20))
     at_corner = turns[tuple(block.pixels[pixel].T)]
@@ -123,12 +124,13 @@ def test_last_turns_part_the_map_by_corner_and_sight(layout):
 
 def test_pixels_without_a_path_are_not_in_sight(layout):
     steep = layout.with_law(LAW.model_copy(update={"interaction_offset_db": 150.0}))
-    turns = steep.last_turns((25, 45))
-    np.testing.assert_array_equal(turns == -1, layout.in_sight((25, 45)))
+    _, turns = steep.gain_and_turns((25, 45))
+    seen = turns[tuple(layout.pixels.T)] == -1
+    np.testing.assert_array_equal(seen, layout.line_of_sight((25, 45)))
     assert (turns == -2).sum() > layout.building_mask.sum()
 
 
-@pytest.mark.parametrize("method", ["last_turns", "in_sight"])
+@pytest.mark.parametrize("method", ["gain_and_turns", "line_of_sight"])
 def test_nothing_is_seen_from_inside_a_building(layout, method):
     with pytest.raises(InputError, match="inside a building"):
         getattr(layout, method)((10, 12))
@@ -303,7 +305,7 @@ def test_agrees_with_real_maps():
         for real in (real for real in maps if real.layout == name):
             real = mend_transmitter(real, layout)
             errors.append(map_error(layout, real))
-            seen = int(line_of_sight(layout, real.transmitter).sum())
+            seen = int(layout.line_of_sight(real.transmitter).sum())
             squares += errors[-1].line_of_sight_rmse ** 2 * seen
             count += seen
     nmse, rmse, _ = np.mean(errors, axis=0)
