@@ -118,10 +118,10 @@ def run_inverse(arguments: argparse.Namespace) -> None:
     print(f"small prior, 256 x 256, {PARTICLES} particles, {INVERSE_STEPS} steps")
     for label, settings in (
         ("published", FilterSettings(method="published")),
-        ("matched, shared", FilterSettings(noise_path="shared")),
-        ("matched, fresh", FilterSettings(noise_path="fresh")),
-        ("matched, held", FilterSettings(noise_path="held")),
-        ("held, turned", FilterSettings(noise_path="held", turned=True)),
+        ("matched, shared", FilterSettings(noise_path="common_noise")),
+        ("matched, fresh", FilterSettings(noise_path="independent_noise")),
+        ("matched, held", FilterSettings(noise_path="fixed_level")),
+        ("held, turned", FilterSettings(noise_path="fixed_level", self_ensemble=True)),
         ("combined", FilterSettings(method="combined")),
     ):
         for dtype in (torch.float32, torch.bfloat16):

@@ -31,7 +31,7 @@ from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.quadtree import quadtree_estimate
 from radiodiff.inverse.sensing import locate_transmitter, shadow_mask
-from radiodiff.inverse.settings import FEW_STEPS, FilterSettings
+from radiodiff.inverse.settings import MEAN_MAP, FilterSettings
 from radiodiff.inverse.tiling import tile_starts
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.procedural import procedural_city
@@ -45,23 +45,23 @@ METHODS: dict[str, FilterSettings] = {
         method="published", proposal="prior", stochasticity=0.95
     ),
     "matched, shared, ddpm": FilterSettings(
-        noise_path="shared", stochasticity="ddpm", spacing="log_snr"
+        noise_path="common_noise", stochasticity="ddpm", spacing="log_snr"
     ),
-    "matched, fresh, c = 1": FilterSettings(noise_path="fresh", spacing="log_snr"),
-    "matched, fresh, c = 1, uniform": FilterSettings(noise_path="fresh"),
+    "matched, fresh, c = 1": FilterSettings(noise_path="independent_noise", spacing="log_snr"),
+    "matched, fresh, c = 1, uniform": FilterSettings(noise_path="independent_noise"),
     "matched, held, ddpm": FilterSettings(
-        noise_path="held", stochasticity="ddpm", spacing="log_snr"
+        noise_path="fixed_level", stochasticity="ddpm", spacing="log_snr"
     ),
-    "matched, held, c = 1": FilterSettings(noise_path="held"),
-    "matched, held, c = 1, log_snr": FilterSettings(noise_path="held", spacing="log_snr"),
-    "matched, held, turned": FilterSettings(noise_path="held", turned=True),
-    "few steps": FEW_STEPS,
-    "without law": FEW_STEPS.model_copy(update={"law": False}),
-    "network alone": FEW_STEPS.model_copy(update={"walls": False, "law": False}),
+    "matched, held, c = 1": FilterSettings(noise_path="fixed_level"),
+    "matched, held, c = 1, log_snr": FilterSettings(noise_path="fixed_level", spacing="log_snr"),
+    "matched, held, turned": FilterSettings(noise_path="fixed_level", self_ensemble=True),
+    "few steps": MEAN_MAP,
+    "without path-loss model": MEAN_MAP.model_copy(update={"path_loss_model": False}),
+    "network alone": MEAN_MAP.model_copy(update={"walls": False, "path_loss_model": False}),
     "combined, c = 1": FilterSettings(method="combined", spacing="log_snr"),
     "combined, guided": FilterSettings(method="combined", guidance=True, spacing="log_snr"),
-    "matched, fresh, harmonised": FilterSettings(
-        noise_path="fresh", harmonising=1, spacing="log_snr"
+    "matched, fresh, with RePaint jumps": FilterSettings(
+        noise_path="independent_noise", repaint_jumps=1, spacing="log_snr"
     ),
 }
 

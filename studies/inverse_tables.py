@@ -26,7 +26,7 @@ from radiodiff.units import model_to_gray
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
 VALUE, SIGMA, RUNS = 1.2, 0.3, 400
 WALLS = 60
-SHARED: dict[str, object] = {"noise_path": "shared", "stochasticity": "ddpm"}
+SHARED: dict[str, object] = {"noise_path": "common_noise", "stochasticity": "ddpm"}
 CASES: list[tuple[str, dict[str, object], int, int]] = [
     ("published, ddpm", {"method": "published", "stochasticity": "ddpm"}, 64, 1000),
     ("published, c = 0.95", {"method": "published", "stochasticity": 0.95}, 64, 1000),

@@ -41,7 +41,7 @@ class RunTiming:
 
 def time_run(settings: FilterSettings, dtype: torch.dtype) -> RunTiming:
     """Time a reconstruction with the small prior (untrained; its values do not change the cost)."""
-    held = settings.method == "matched" and settings.noise_path == "held"
+    held = settings.method == "matched" and settings.noise_path == "fixed_level"
     prior = PatchUNet(level_map=held).eval()
     # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
     torch.nn.Module.to(prior, dtype=dtype)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from scipy.stats import t as student
 from torch import Tensor
 
 from radiodiff.evaluation.metrics import Averaging, average
-from radiodiff.experiments.reproduce.settings import Interval
+
+Interval = Literal["seeds", "cities"]
+"""Over the means of the seeds, or of the cities: maps of one city are alike."""
 
 
 @dataclass(frozen=True)

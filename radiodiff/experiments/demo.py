@@ -37,13 +37,13 @@ CORNER = (8.4, 49.0)
 
 
 class SurveyDemo(Settings):
-    """Reports that are made up on the city and reconstructed."""
+    """Measurements that are made up on the city and reconstructed."""
 
     config: Path
     """Configuration of ``scripts/infer_inverse.py --measurements``; it gives noise and power."""
-    reports: int = Field(ge=10)
+    points: int = Field(ge=10)
     held_out: int = Field(ge=1)
-    """Further reports that the reconstruction is compared with."""
+    """Further measurements that the reconstruction is compared with."""
 
 
 class DemoConfig(SamplerSettings):
@@ -64,7 +64,7 @@ class DemoConfig(SamplerSettings):
     """Noise of a measurement, model range."""
     survey: SurveyDemo
     seed: int = Field(ge=0)
-    """Of measurements, particles and reports."""
+    """Of measurements, particles and measurements."""
 
 
 def run_demo(config: DemoConfig) -> str:
@@ -132,12 +132,12 @@ def run_demo(config: DemoConfig) -> str:
         },
     )
     return (
-        f"{table}\nsurvey of {config.survey.reports} outdoor reports: the whole map, buildings "
+        f"{table}\nsurvey of {config.survey.points} outdoor measurements: the whole map, buildings "
         f"included, within {survey['map_rmse_db']:.1f} dB (kriging "
         f"{survey['kriging_map_rmse_db']:.1f} dB), buildings with IoU "
         f"{survey['building_iou']:.2f}, transmitter within {survey['transmitter_error_m']:.1f} m; "
-        f"{survey['held_out_rmse_db']:.2f} dB from {config.survey.held_out} reports held out "
-        f"(kriging {survey['kriging_held_out_rmse_db']:.2f} dB; the reports' own noise is "
+        f"{survey['held_out_rmse_db']:.2f} dB from {config.survey.held_out} measurements held out "
+        f"(kriging {survey['kriging_held_out_rmse_db']:.2f} dB; the measurements' own noise is "
         f"{survey['noise_std_db']:g} dB)"
     )
 
@@ -184,7 +184,9 @@ def _gray(model: Tensor) -> Tensor:
 def _survey(
     config: DemoConfig, output: Path, city: City, places: np.ndarray, gain_db: np.ndarray
 ) -> dict[str, float]:
-    """Make reports up on the map of the first place, reconstruct it, compare with further ones."""
+    """Make measurements up on the map of the first place, reconstruct it, compare with further
+    ones.
+    """
     demo = config.survey
     survey_config = load_config(
         demo.config,
@@ -193,10 +195,10 @@ def _survey(
     )
     settings = survey_config.survey
     columns, noise_std_db = settings.columns, settings.noise_std_db or 0.0
-    # 1. Reports at outdoor pixels, with noise, in the survey's own units.
+    # 1. Measurements at outdoor pixels, with noise, in the survey's own units.
     rng = np.random.default_rng(config.seed)
     outdoor = np.argwhere(~city.building_mask)
-    chosen = rng.choice(len(outdoor), size=demo.reports + demo.held_out, replace=False)
+    chosen = rng.choice(len(outdoor), size=demo.points + demo.held_out, replace=False)
     rows, cols = outdoor[chosen].T
     reported = gain_db[rows, cols] + rng.normal(0.0, noise_std_db, len(chosen))
     longitude, latitude = _degrees(rows, cols, len(gain_db))
@@ -205,21 +207,21 @@ def _survey(
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow([columns.x, columns.y, columns.value])
-        for number in range(demo.reports):
+        for number in range(demo.points):
             x, y, dbm = longitude[number], latitude[number], reported[number] + power
             writer.writerow([f"{x:.8f}", f"{y:.8f}", f"{dbm:.2f}"])
-    # 2. What the map and the reports that were kept back say about the reconstruction.
+    # 2. What the map and the measurements that were kept back say about the reconstruction.
     report = reconstruct_survey(file, survey_config)
     survey = read_survey(file, settings)
     with np.load(survey_config.output / "map.npz") as arrays:
         found = {name: arrays[name] for name in ("gain_db", "outdoor_gain_db", "building_mask")}
     observed = survey.measurements
     kriged = model_to_db(kriging(observed.values[0, 0].numpy(), observed.mask[0, 0].numpy()))
-    kept = slice(demo.reports, None)
-    held_out, seen = _cells(survey.grid, rows[kept], cols[kept], len(gain_db))
+    kept = slice(demo.points, None)
+    held_out, seen = _pixels(survey.grid, rows[kept], cols[kept], len(gain_db))
     truth = reported[kept][seen]
     all_rows, all_columns = np.indices(gain_db.shape).reshape(2, -1)
-    cells, covered = _cells(survey.grid, all_rows, all_columns, len(gain_db))
+    pixels, covered = _pixels(survey.grid, all_rows, all_columns, len(gain_db))
     gain, buildings = gain_db.ravel()[covered], city.building_mask.ravel()[covered]
     x, y = _degrees(places[:1, 0], places[:1, 1], len(gain_db))
     error = survey.grid.to_pixels(x, y)[0] - report["transmitter"]["row_column"]
@@ -227,16 +229,16 @@ def _survey(
         "noise_std_db": noise_std_db,
         "held_out_rmse_db": _rms(found["outdoor_gain_db"][held_out] - truth),
         "kriging_held_out_rmse_db": _rms(kriged[held_out] - truth),
-        "map_rmse_db": _rms(found["gain_db"][cells] - gain),
-        "kriging_map_rmse_db": _rms(kriged[cells] - gain),
+        "map_rmse_db": _rms(found["gain_db"][pixels] - gain),
+        "kriging_map_rmse_db": _rms(kriged[pixels] - gain),
         "building_iou": float(
-            iou(*(torch.from_numpy(m[None]) for m in (found["building_mask"][cells], buildings)))
+            iou(*(torch.from_numpy(m[None]) for m in (found["building_mask"][pixels], buildings)))
         ),
         "transmitter_error_m": float(np.hypot(*error)) * survey.grid.resolution_m,
     }
 
 
-def _cells(
+def _pixels(
     grid: Grid, rows: np.ndarray, columns: np.ndarray, height: int
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Return the grid's rows and columns of pixels of the city, and which pixels it covers."""

@@ -82,8 +82,8 @@ class InverseConfig(SamplerSettings):
     noise_std: float = Field(ge=0)
     """Sigma of the measurements, model range [-1, 1] as in the paper."""
     quantise_db: float | None = Field(default=None, gt=0)
-    """Reports are rounded to this step in dB, e.g. 1 as handsets do; the rounding error is added to
-    the stated noise."""
+    """Measurements are rounded to this step in dB, e.g. 1 as handsets do; the rounding error
+    is added to the stated noise."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Every seed draws other masks, noise and particles."""
     batch_size: int = Field(default=1, ge=1)

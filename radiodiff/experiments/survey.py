@@ -1,4 +1,6 @@
-"""From a survey's CSV to a radio map: picture, arrays, GeoTIFF, building outlines and a report."""
+"""From a survey's CSV to a radio map: picture, arrays, GeoTIFF, building outlines and a
+measurement.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from radiodiff.evaluation.figures import save_figure
 from radiodiff.experiments.inverse_benchmark import SamplerSettings, load_pipeline
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.output import InverseOutput
-from radiodiff.inverse.sensing import noise_floor, outlines
+from radiodiff.inverse.sensing import outlines, truncation_floor
 from radiodiff.simulate.geojson import footprints, read_features
 from radiodiff.simulate.polygons import rasterise
 from radiodiff.units import model_std_to_db, model_to_db
@@ -40,7 +42,7 @@ class SurveyConfig(SamplerSettings):
     buildings: Path | None = None
     """Known buildings: a PNG of 0 and 255 on the grid, or GeoJSON in longitude and latitude."""
     tile_overlap: int = Field(default=64, ge=1)
-    """Overlap of tiles where the grid is larger than the prior's maps, cells."""
+    """Overlap of tiles where the grid is larger than the prior's maps, pixels."""
     seed: int = Field(default=0, ge=0)
     """Of the particles."""
 
@@ -189,7 +191,7 @@ def write_geotiff(path: Path, gain_db: np.ndarray, std_db: np.ndarray, grid: Gri
         from rasterio.transform import Affine
     except ImportError:
         return False
-    (x, y), (dx, dy) = grid.origin, grid.cell
+    (x, y), (dx, dy) = grid.origin, grid.pixel
     temporary = path.with_name(path.stem + ".partial.tif")
     with rasterio.open(
         temporary,
@@ -215,7 +217,7 @@ def _report(
 ) -> dict[str, Any]:
     position, std = output.transmitter[0].numpy(), output.transmitter_std[0].numpy()
     mean = output.mean[0, 0].float().cpu().numpy()
-    floor = noise_floor(mean)
+    floor = truncation_floor(mean)
     mask = survey.measurements.mask[0, 0].numpy()
     values = survey.measurements.values[0, 0].numpy()
     apart = model_to_db(mean.astype(np.float64)) - model_to_db(kriging(values, mask))
@@ -233,7 +235,7 @@ def _report(
             "x_y": survey.grid.to_survey(position).tolist(),
             "std_m": (std * survey.grid.resolution_m).tolist(),
         },
-        "noise_floor_db": model_to_db(floor.level),
+        "truncation_floor_db": model_to_db(floor.level),
         "shadow_threshold_db": model_to_db(float(output.shadow_threshold[0])),
         "building_share": float(output.building_mask[0].float().mean()),
         "seconds": seconds,

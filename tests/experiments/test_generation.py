@@ -12,7 +12,7 @@ from PIL import Image
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
-from radiodiff.evaluation import generation
+from radiodiff.experiments import generation
 from radiodiff.experiments.generation import GenerateConfig, generate_maps
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
@@ -72,10 +72,10 @@ def test_two_processes_write_every_map_once(
 ) -> None:
     alone = levels(generate_maps(configured(work, tmp_path / "alone")))
     assert len(alone) == 7
-    first, second = generate_on_two(run_on_two, work, tmp_path / "shared")
+    first, second = generate_on_two(run_on_two, work, tmp_path / "common_noise")
     assert not first & second
     assert {len(first), len(second)} == {3, 4}
-    shared = tmp_path / "shared" / "maps"
+    shared = tmp_path / "common_noise" / "maps"
     assert first | second == alone.keys() == {path.name for path in shared.iterdir()}
     for name, image in levels(shared).items():
         # Another batch rounds otherwise: by one gray level at most.
@@ -83,7 +83,7 @@ def test_two_processes_write_every_map_once(
 
     for name in sorted(alone)[:3]:
         (shared / name).unlink()
-    again = generate_on_two(run_on_two, work, tmp_path / "shared")
+    again = generate_on_two(run_on_two, work, tmp_path / "common_noise")
     assert again[0] | again[1] == set(sorted(alone)[:3])
     assert {len(again[0]), len(again[1])} == {1, 2}
 

@@ -74,7 +74,7 @@ def test_masks_and_awareness_reach_the_samples(prior_directory, tree, tmp_path, 
     )
 
 
-def test_rounded_reports_reach_the_samples(prior_directory, tree, tmp_path):
+def test_rounded_measurements_reach_the_samples(prior_directory, tree, tmp_path):
     run_benchmark(
         config(prior_directory, tree, tmp_path, noise_std=0.0, quantise_db=4.0, num_particles=1)
     )

@@ -49,7 +49,7 @@ def test_a_map_surveyed_everywhere_comes_back(prior_directory, truth, tmp_path):
         assert np.array_equal(arrays["building_mask"], truth == -147)
         assert (arrays["gain_db_q05"] <= arrays["gain_db_q95"]).all()
     assert report["transmitter"]["x_y"] == pytest.approx([9, 16], abs=0.3)
-    assert report["noise_floor_db"] == pytest.approx(-147, abs=1)
+    assert report["truncation_floor_db"] == pytest.approx(-147, abs=1)
     written = {file.name for file in (tmp_path / "run").iterdir()}
     assert {"config.yaml", "map.png", "map.npz", "buildings.geojson", "report.json"} <= written
     assert not [name for name in written if "partial" in name]
@@ -92,7 +92,7 @@ def test_geojson_buildings_and_outlines_are_in_degrees(tmp_path):
     mask[20:50, 10:40] = True
     write_outlines(tmp_path / "b.geojson", mask, survey.grid)
     found = read_buildings(tmp_path / "b.geojson", survey.grid)
-    assert (found ^ mask).sum() <= 120  # at most the cells of the rim
+    assert (found ^ mask).sum() <= 120  # at most the pixels of the rim
     assert json.loads((tmp_path / "b.geojson").read_text())["features"][0]["properties"] == {
         "building": "yes",
         "area_m2": 900.0,

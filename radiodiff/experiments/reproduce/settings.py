@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from radiodiff.config import Settings
 from radiodiff.data.radiomapseer import DataConfig, Simulation
 from radiodiff.data.splits import Part
+from radiodiff.evaluation.intervals import Interval
 from radiodiff.evaluation.paper import TABLES
 from radiodiff.evaluation.predictions import MetricConfig
 from radiodiff.experiments.methods import SamplingSettings
@@ -19,8 +20,6 @@ ANY = "any"
 """Variant of a method that serves every scenario."""
 
 Metric = Literal["nmse", "rmse", "ssim", "psnr", "iou"]
-Interval = Literal["seeds", "cities"]
-"""Over the means of the seeds, or of the cities: maps of one city are alike."""
 
 
 class TrainingStage(Settings):

@@ -1,4 +1,4 @@
-"""The loss law of the dominant path model and its fitted constants."""
+"""The path-loss model of the dominant path model and its fitted constants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from radiodiff.config import Settings, load_config
 CONSTANTS_FILE = Path(__file__).with_name("dominant_path.yaml")
 
 
-class Law(Settings):
+class PathLossModel(Settings):
     """Path loss in dB over a path of length l metres with changes of direction theta_i.
 
     Line of sight: PL = L_0 + n_LOS log10(l). Otherwise PL = L_0 + n_OLOS log10(l) +
@@ -81,7 +81,7 @@ class CrossValidation(Settings):
 class Constants(Settings):
     """What ``dominant_path.yaml`` holds; written by ``scripts/calibrate_simulator.py``."""
 
-    law: Law
+    path_loss_model: PathLossModel
     cross_validation: CrossValidation | None = None
 
 

@@ -1,4 +1,6 @@
-"""Reports at positions between the pixels of a map, and the linear operator they are made with."""
+"""Measurements at positions between the pixels of a map, and the linear operator they are made
+with.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ from radiodiff.errors import InputError
 
 
 @dataclass(frozen=True)
-class Reports:
-    """Reports of one map at positions between its pixels, each a bilinear mean of four of them."""
+class PointMeasurements:
+    """Measurements of one map at positions between its pixels, each a bilinear mean of four of
+    them.
+    """
 
     positions: np.ndarray
     """(N, 2) fractional row and column."""
@@ -26,25 +30,29 @@ class Reports:
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.values).all() or not np.isfinite(self.positions).all():
-            raise InputError("a report has a value or position that is not finite; leave it out")
+            raise InputError(
+                "a measurement has a value or position that is not finite; leave it out"
+            )
         if not (np.isfinite(self.noise_std) & (self.noise_std > 0)).all():
-            raise InputError("reports need a noise level > 0 each, so that they can be averaged")
-        outside = np.any((self.cells < 0) | (self.cells >= np.array(self.shape)), axis=1)
+            raise InputError(
+                "measurements need a noise level > 0 each, so that they can be averaged"
+            )
+        outside = np.any((self.pixels < 0) | (self.pixels >= np.array(self.shape)), axis=1)
         if outside.any():
             row, column = self.positions[outside][0]
             raise InputError(
-                f"{int(outside.sum())} of {len(self.values)} reports lie outside the grid of "
+                f"{int(outside.sum())} of {len(self.values)} measurements lie outside the grid of "
                 f"{self.shape[0]} x {self.shape[1]}, the first at row {row:g}, column {column:g}"
             )
 
     @property
-    def cells(self) -> np.ndarray:
-        """(N, 2) row and column of the cell, the square around a pixel's centre, of each."""
+    def pixels(self) -> np.ndarray:
+        """(N, 2) row and column of the pixel, the square around a pixel's centre, of each."""
         return np.rint(self.positions).astype(np.int64)
 
-    def joined(self, other: Reports) -> Reports:
-        """Return these reports followed by ``other``, of the same map."""
-        return Reports(
+    def joined(self, other: PointMeasurements) -> PointMeasurements:
+        """Return these measurements followed by ``other``, of the same map."""
+        return PointMeasurements(
             np.concatenate([self.positions, other.positions]),
             np.concatenate([self.values, other.values]),
             np.concatenate([self.noise_std, other.noise_std]),
