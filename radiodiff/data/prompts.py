@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -96,6 +97,18 @@ PROMPT_FEATURES: dict[str, Callable[[Scene], np.ndarray]] = {
 }
 """Feature name -> function of the scene returning (H, W) float32 in [-1, 1]."""
 
+Fact = Literal["buildings", "transmitter", "vehicles"]
+"""What of a scene may be known or not."""
+FACTS: tuple[Fact, ...] = get_args(Fact)
+
+REVEALED: dict[str, tuple[Fact, ...]] = {
+    "buildings": ("buildings",),
+    "transmitter": ("transmitter",),
+    "vehicles": ("vehicles",),
+    "distance": ("transmitter",),
+}
+"""Feature name -> the facts it follows from; a feature that is not listed may follow from all."""
+
 PAPER_PROMPT = ("buildings", "transmitter", "vehicles")
 """Channel order of RadioDiff's released weights."""
 
@@ -138,6 +151,26 @@ def stack_features(features: Sequence[str], scene: Scene) -> torch.Tensor:
     for channel, name in zip(prompt, features, strict=True):
         channel[...] = PROMPT_FEATURES[name](scene)
     return torch.from_numpy(prompt)
+
+
+def withheld_features(
+    features: Sequence[str], known: Sequence[Fact], dynamic: bool
+) -> tuple[str, ...]:
+    """Return the features that say more than is known.
+
+    Args:
+        features: names from ``PROMPT_FEATURES``.
+        known: the facts that may be shown.
+        dynamic: the map has vehicles. The channel "vehicles" of a static map repeats the buildings.
+    """
+    withheld = []
+    for name in features:
+        facts = REVEALED.get(name, FACTS)
+        if name == "vehicles" and not dynamic:
+            facts = REVEALED["buildings"]
+        if not set(facts) <= set(known):
+            withheld.append(name)
+    return tuple(withheld)
 
 
 def check_features(features: Sequence[str]) -> None:

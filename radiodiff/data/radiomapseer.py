@@ -84,7 +84,8 @@ class RadioMapSeer(Dataset[Sample]):
         transmitters: numbers that every map must have; None takes those present, ascending.
         buildings: the building images given as prompt; "missing1" .. "missing4" lack so many.
         buildings_version: which of the versions 1 .. 6 of an incomplete layout.
-        prompt_features: names from :data:`radiodiff.data.prompts.PROMPT_FEATURES`.
+        prompt_features: names from :data:`radiodiff.data.prompts.PROMPT_FEATURES`; () makes prompts
+            without a channel.
         threshold: "thr2" applies :func:`apply_threshold` to the gain.
         cache: keep decoded images in memory as 8-bit arrays. Worker processes started after
             :meth:`preload` share one copy; otherwise each fills its own.
@@ -113,10 +114,13 @@ class RadioMapSeer(Dataset[Sample]):
         if buildings != "complete":
             self.buildings_folder /= str(buildings_version)
         require_folder(self.buildings_folder)
-        check_features(prompt_features)
+        if prompt_features:
+            check_features(prompt_features)
         self.prompt_features = tuple(prompt_features)
         self.threshold = threshold
-        self.vehicles_folder = self.root / "png" / "cars" if simulation.startswith("cars") else None
+        self.dynamic = simulation.startswith("cars")
+        """Whether the maps have vehicles."""
+        self.vehicles_folder = self.root / "png" / "cars" if self.dynamic else None
         if self.vehicles_folder is not None and "vehicles" in self.prompt_features:
             require_folder(self.vehicles_folder)
         else:
@@ -176,6 +180,19 @@ class RadioMapSeer(Dataset[Sample]):
     def building_mask(self, index: int) -> np.ndarray:
         """Return the (H, W) bool mask of the buildings that an item's prompt shows."""
         return self._buildings(self.pairs[index][0], self.shape)
+
+    def files(self, index: int) -> list[Path]:
+        """Return the files that an item is read from, those of every possible prompt included."""
+        map_id, name = self.pairs[index][0], self.name(index)
+        possible = [
+            self.gain_folder / f"{name}.png",
+            self.buildings_folder / f"{map_id}.png",
+            self.antenna_images / f"{name}.png",
+            self.root / "antenna" / f"{map_id}.json",
+        ]
+        if self.dynamic:
+            possible.append(self.root / "png" / "cars" / f"{map_id}.png")
+        return [path for path in possible if path.is_file()]
 
     def preload(self) -> None:
         """Decode every image into the cache, with a progress bar.

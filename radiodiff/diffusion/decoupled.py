@@ -32,8 +32,8 @@ from radiodiff.diffusion.process import (
     time_grid,
 )
 from radiodiff.errors import InputError
+from radiodiff.models.denoiser import Attenuation
 
-Attenuation = Literal["constant", "linear"]
 Mode = Literal["released", "mean", "sample"]
 Sampler = Literal["released", "bridge_mean", "probability_flow", "second_order"]
 Loss = Literal["paper", "released"]

@@ -1,8 +1,8 @@
 """Scores a folder of predicted maps, whoever made them, against a RadioMapSeer tree.
 
-A prediction is named like the gain image it predicts: ``{map}_{transmitter}.png``, 8-bit gray
-levels as in the dataset, or ``{map}_{transmitter}.npz`` with an (H, W) array ``gray`` in [0, 1] or
-``path_gain_db`` in dB.
+A prediction is named like the gain image it predicts: ``{map}_{transmitter}.png``, gray levels of 8
+bits as in the dataset or of 16, or ``{map}_{transmitter}.npz`` with an (H, W) array ``gray`` in
+[0, 1] or ``path_gain_db`` in dB.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from radiodiff.cli import open_run_directory, provenance, write_json
+from radiodiff.cli import check_run_directory, open_run_directory, provenance
 from radiodiff.config import Settings
-from radiodiff.data.images import read_levels
+from radiodiff.data.images import read_gray
 from radiodiff.data.radiomapseer import DataConfig, apply_threshold, build_dataset
 from radiodiff.data.splits import Part
 from radiodiff.data.tree import some
@@ -38,6 +38,7 @@ from radiodiff.evaluation.metrics import (
     ssim,
 )
 from radiodiff.evaluation.tables import markdown_table
+from radiodiff.files import write_json, write_text
 from radiodiff.units import db_to_gray, level_to_gray
 
 SUFFIXES = (".png", ".npz")
@@ -74,16 +75,20 @@ class EvaluateConfig(Settings):
     metrics: MetricConfig = MetricConfig()
     """Conventions of the metrics."""
     output: Path | None = None
-    """Run directory for per_map.csv, summary.json and table.md; null is scores/ in predictions."""
+    """Run directory for per_map.csv, summary.json and table.md. null is ``scores`` in predictions,
+    or ``scores-`` and the conventions that are not the defaults, such as ``scores-db``."""
 
     @property
     def output_directory(self) -> Path:
         """Where the scores go."""
-        return self.predictions / "scores" if self.output is None else self.output
+        if self.output is not None:
+            return self.output
+        changed = self.metrics.model_dump(exclude_defaults=True).values()
+        return self.predictions / "-".join(["scores", *changed])
 
 
 @dataclass(frozen=True)
-class Scores:
+class FolderScores:
     """Scores of a folder of predictions.
 
     Attributes:
@@ -108,17 +113,18 @@ class Scores:
         }
 
 
-def evaluate_predictions(config: EvaluateConfig) -> Scores:
+def evaluate_predictions(config: EvaluateConfig) -> FolderScores:
     """Score a folder of predictions and write per_map.csv, summary.json and table.md.
 
     Raises:
         InputError: a folder is missing, a prediction is missing, unreadable or of another size, or
             the output holds the scores of another configuration.
     """
+    check_run_directory(config.output_directory, config)  # before the maps are scored
     scores = score_predictions(config)
     directory = open_run_directory(config.output_directory, config)
-    _write_text(directory / "per_map.csv", _per_map_csv(scores))
-    _write_text(directory / "table.md", markdown_table({config.method: scores.means()}))
+    write_text(directory / "per_map.csv", _per_map_csv(scores))
+    write_text(directory / "table.md", markdown_table({config.method: scores.means()}))
     write_json(
         directory / "summary.json",
         {
@@ -133,7 +139,7 @@ def evaluate_predictions(config: EvaluateConfig) -> Scores:
     return scores
 
 
-def score_predictions(config: EvaluateConfig) -> Scores:
+def score_predictions(config: EvaluateConfig) -> FolderScores:
     """Score a folder of predictions against one part of a tree, with a progress bar.
 
     Raises:
@@ -168,7 +174,7 @@ def score_predictions(config: EvaluateConfig) -> Scores:
         )
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
     scored_names = [names[index] for index in scored]
-    return Scores(scored_names, values, missing, extra, config.metrics.averaging)
+    return FolderScores(scored_names, values, missing, extra, config.metrics.averaging)
 
 
 def score_maps(
@@ -222,7 +228,7 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a predicted map.
 
     Args:
-        path: a PNG of 8-bit levels, or an NPZ with ``gray`` or ``path_gain_db``.
+        path: a PNG of 8 or 16 bits, or an NPZ with ``gray`` or ``path_gain_db``.
         shape: (H, W) it must have.
 
     Returns:
@@ -232,7 +238,7 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
         InputError: the file is unreadable, holds neither array, another shape, NaN or infinity.
     """
     if path.suffix == ".png":
-        return level_to_gray(read_levels(path, shape))
+        return read_gray(path, shape)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = list(arrays)
@@ -255,16 +261,10 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return np.clip(gray, 0.0, 1.0).astype(np.float32)
 
 
-def _per_map_csv(scores: Scores) -> str:
+def _per_map_csv(scores: FolderScores) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", *scores.values])
     for index, name in enumerate(scores.names):
         writer.writerow([name, *(float(values[index]) for values in scores.values.values())])
     return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -16,12 +16,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from radiodiff.cli import open_run_directory, provenance, write_json
+from radiodiff.cli import open_run_directory, provenance
 from radiodiff.data.images import read_mask
 from radiodiff.data.survey import Grid, Survey, SurveySettings, read_survey
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
-from radiodiff.experiments.inverse_benchmark import SamplerSettings, load_pipeline
+from radiodiff.experiments.sampling import SamplerSettings, load_pipeline
+from radiodiff.files import write_json
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.sensing import outlines, truncation_floor

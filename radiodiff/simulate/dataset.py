@@ -29,21 +29,20 @@ from tqdm import tqdm
 
 from radiodiff.cli import provenance
 from radiodiff.config import Settings
+from radiodiff.data.radiomapseer import Simulation
 from radiodiff.errors import InputError
+from radiodiff.files import PARTIAL, write_atomic
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
 from radiodiff.simulate.procedural import MAX_SIZE, MIN_SIZE, procedural_city
 from radiodiff.simulate.tree import (
     INDEX,
     MANIFEST,
-    PARTIAL,
-    Simulation,
     encode_index,
     encode_layout,
     encode_png,
     gain_path,
     layout_paths,
-    write_atomic,
 )
 from radiodiff.units import db_to_level
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, field_validator
 
 from radiodiff.config import Settings
+from radiodiff.data.measurements import MeasurementProtocol
 from radiodiff.models.baselines.rmegan import FIRST_PHASE, SECOND_PHASE, GeneratorWeights
 from radiodiff.training.experiments import Experiment
 from radiodiff.training.settings import OptimizerSettings
@@ -57,8 +59,8 @@ class RMEGANSettings(Settings):
     """Weights of the generator's losses from it on."""
 
 
-class MeasurementSettings(Settings):
-    """The measurements of every training sample: drawn anew, from these ranges."""
+class MeasurementRanges(Settings):
+    """Which protocol measures a training sample: drawn anew for each, from these ranges."""
 
     kind: Literal["pixel", "block"]
     """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
@@ -83,6 +85,16 @@ class MeasurementSettings(Settings):
             raise ValueError("a ratio must be below 1")
         return bounds
 
+    def draw(self, generator: torch.Generator) -> MeasurementProtocol:
+        """Draw the protocol of one sample."""
+        ratio, noise_std = (
+            low + (high - low) * float(torch.rand((), generator=generator))
+            for low, high in (self.missing_ratio, self.noise_std)
+        )
+        return MeasurementProtocol(
+            kind=self.kind, aware=self.aware, missing_ratio=ratio, noise_std=noise_std
+        )
+
 
 class BaselineExperiment(Experiment):
     """A learned baseline (``scripts/train_baseline.py``).
@@ -94,5 +106,5 @@ class BaselineExperiment(Experiment):
     model: Annotated[
         RadioUNetSettings | UVMNetSettings | RMEGANSettings, Field(discriminator="name")
     ]
-    measurements: MeasurementSettings | None
+    measurements: MeasurementRanges | None
     """What is measured of every map; null for a network that sees the prompt alone."""

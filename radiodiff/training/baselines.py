@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from radiodiff.data.measurements import Measurements, block_mask, measure, pixel_mask
+from radiodiff.data.measurements import Measurements, observe_map, stack_measurements
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.models.baselines.pipeline import BaselinePipeline, network_input
 from radiodiff.models.baselines.radiounet import RadioUNet
@@ -29,7 +28,7 @@ from radiodiff.models.baselines.rmegan import (
 from radiodiff.models.baselines.uvmnet import UVMNet
 from radiodiff.training.baseline_settings import (
     BaselineExperiment,
-    MeasurementSettings,
+    MeasurementRanges,
     RadioUNetSettings,
     RMEGANSettings,
     UVMNetSettings,
@@ -186,9 +185,7 @@ class BaselineTask:
                 batch["gain"], batch["buildings"], batch["index"], strict=True
             )
         ]
-        return Measurements(
-            torch.cat([one.values for one in drawn]), torch.cat([one.mask for one in drawn])
-        ).to(batch["gain"].device)
+        return stack_measurements(drawn).to(batch["gain"].device)
 
 
 class FirstUNetTask(BaselineTask):
@@ -292,9 +289,9 @@ def train_baseline(config: BaselineExperiment, resume: bool) -> None:
 
 
 def draw_measurements(
-    gain: Tensor, buildings: Tensor, settings: MeasurementSettings, generator: torch.Generator
+    gain: Tensor, buildings: Tensor, settings: MeasurementRanges, generator: torch.Generator
 ) -> Measurements:
-    """Measure one map.
+    """Measure one map by a protocol that is drawn too.
 
     Args:
         gain: (1, H, W), model range.
@@ -305,18 +302,9 @@ def draw_measurements(
     Raises:
         InputError: a ratio that the blocks off buildings do not suffice for.
     """
-    ratio, noise_std = (
-        low + (high - low) * float(torch.rand((), generator=generator))
-        for low, high in (settings.missing_ratio, settings.noise_std)
-    )
-    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-    layout = buildings[0].numpy()
-    if settings.kind == "pixel":
-        mask = pixel_mask(layout.shape, ratio, rng, layout if settings.aware else None)
-    else:
-        mask = block_mask(layout.shape, ratio, rng, layout, settings.aware)
-    measured = measure(gain[None], torch.from_numpy(mask)[None, None], noise_std, generator)
-    return measured.with_buildings(buildings[None]) if settings.aware else measured
+    protocol = settings.draw(generator)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return observe_map(gain, buildings, protocol, seed)[0]
 
 
 def _input(batch: Item) -> Tensor:

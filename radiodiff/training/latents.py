@@ -27,11 +27,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from radiodiff.cli import open_run_directory, write_json
+from radiodiff.cli import open_run_directory
 from radiodiff.config import Settings
 from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
 from radiodiff.data.splits import Part
 from radiodiff.errors import InputError
+from radiodiff.files import write_json
 from radiodiff.training.scoring import batches
 from radiodiff.training.stream import Item, dihedral
 

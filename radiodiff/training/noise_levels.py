@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from radiodiff.data.measurements import BLOCK_SHAPE
+from radiodiff.data.masks import BLOCK_SHAPE
 
 NoiseLevels = Literal["uniform", "log_normal"]
 

@@ -14,7 +14,7 @@ from radiodiff.errors import InputError
 from radiodiff.models.baselines.pipeline import BaselinePipeline, network_input
 from radiodiff.models.baselines.radiounet import RadioUNet
 from radiodiff.training import baselines
-from radiodiff.training.baseline_settings import BaselineExperiment, MeasurementSettings
+from radiodiff.training.baseline_settings import BaselineExperiment, MeasurementRanges
 from radiodiff.training.baselines import BaselineTask, draw_measurements, train_baseline
 from radiodiff.units import model_to_gray
 
@@ -238,7 +238,7 @@ def test_inputs_are_masks_of_0_and_1_and_gray_samples() -> None:
 
 @pytest.mark.parametrize("kind", ["pixel", "block"])
 def test_measurements_are_drawn_from_the_ranges_and_the_generator_alone(kind: str) -> None:
-    settings = MeasurementSettings.model_validate(MEASUREMENTS | {"kind": kind})
+    settings = MeasurementRanges.model_validate(MEASUREMENTS | {"kind": kind})
     gain = torch.rand(1, 48, 48) * 2 - 1
     buildings = torch.zeros(1, 48, 48, dtype=torch.bool)
     buildings[:, 10:20, 10:30] = True
@@ -316,9 +316,9 @@ def test_the_second_u_net_leaves_the_first_alone(root: Path, tmp_path: Path) -> 
 
 def test_impossible_settings_are_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="0 <= least <= largest"):
-        MeasurementSettings.model_validate(MEASUREMENTS | {"noise_std": [0.2, 0.1]})
+        MeasurementRanges.model_validate(MEASUREMENTS | {"noise_std": [0.2, 0.1]})
     with pytest.raises(ValidationError, match="a ratio must be below 1"):
-        MeasurementSettings.model_validate(MEASUREMENTS | {"missing_ratio": [0.5, 1.0]})
+        MeasurementRanges.model_validate(MEASUREMENTS | {"missing_ratio": [0.5, 1.0]})
     with pytest.raises(ValidationError, match="'radiounet', 'uvmnet', 'rmegan'"):
         experiment(root, tmp_path, "radiounet", model={"name": "radionet"})
     with pytest.raises(InputError, match="so no saved BaselinePipeline"):

@@ -34,7 +34,7 @@ from radiodiff.experiments.methods import register
 
 def flat(batch):
     """A map of one gray level: no good, but a method."""
-    return torch.full((len(batch.names), *batch.prompt.shape[-2:]), 0.4)
+    return torch.full((len(batch.names), *batch.shape), 0.4)
 
 register("flat", flat)
 '''
