@@ -54,7 +54,7 @@ class MapBatch:
         if self.channels is None:
             raise WithheldError(
                 f"the method asks for the prompt channels {', '.join(self.withheld)}, which follow "
-                "from what is unknown here (shape, measurements and seeds of a batch need no prompt)"
+                "from what is unknown here; shape, measurements and seeds of a batch need no prompt"
             )
         return self.channels
 

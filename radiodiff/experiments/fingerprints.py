@@ -6,14 +6,15 @@ found again.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+import importlib.util
 import inspect
 import json
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable
-from modulefinder import ModuleFinder
 from pathlib import Path
 
 import radiodiff
@@ -114,22 +115,48 @@ def custom_files(function: Callable[..., object]) -> list[Path]:
     name = module.__name__
     if name == "__main__" or name.split(".")[0] == radiodiff.__name__:
         return []
-    installed = [Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "purelib")]
-    folders = [folder or "." for folder in sys.path]
-    local = [
-        folder
-        for folder in folders
-        if not any(Path(folder).resolve().is_relative_to(place) for place in installed)
-        and Path(folder).is_dir()
-    ]
-    finder = ModuleFinder(path=local, excludes=[radiodiff.__name__])
-    finder.import_hook(name)
-    imported = (getattr(one, "__file__", None) for one in finder.modules.values())
-    found = {Path(file).resolve() for file in (source, *imported) if file is not None}
+    found: dict[str, Path] = {}
+    _follow_imports(name, Path(source), found)
     weights = {
         path
-        for folder in {path.parent for path in found}
+        for folder in {path.parent for path in found.values()}
         for path in folder.iterdir()
         if path.is_file() and path.suffix in WEIGHT_SUFFIXES
     }
-    return sorted(found | weights)
+    return sorted({*found.values(), *weights})
+
+
+def _follow_imports(name: str, source: Path, found: dict[str, Path]) -> None:
+    """Add a module and the modules it imports, as far as they are not installed, to ``found``."""
+    if name in found or source.suffix != ".py":
+        return
+    found[name] = source.resolve()
+    package = name if source.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: None if node.level < 2 else 1 - node.level]
+            base = [*(parts if node.level else []), *filter(None, [node.module])]
+            imported = [".".join(base), *(".".join([*base, one.name]) for one in node.names)]
+        else:
+            continue
+        for module in imported:
+            file = _local_file(module)
+            if file is not None:
+                _follow_imports(module, file, found)
+
+
+def _local_file(module: str) -> Path | None:
+    """Return the file of a module that is neither installed nor of this package, or None."""
+    if module.split(".")[0] in {radiodiff.__name__, *sys.stdlib_module_names, ""}:
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):  # a function of a module, say
+        return None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return None
+    installed = (Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib"))
+    file = Path(spec.origin).resolve()
+    return None if any(file.is_relative_to(folder) for folder in installed) else file

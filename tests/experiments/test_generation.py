@@ -98,9 +98,9 @@ def main(work: Path, output: Path) -> None:
     written: list[str] = []
     write = generation._write_png
 
-    def note(path: Path, image: Image.Image) -> None:
+    def note(path: Path, image: Image.Image, digest: str) -> None:
         written.append(path.name)
-        write(path, image)
+        write(path, image, digest)
 
     generation._write_png = note
     generate_maps(configured(work, output))

@@ -89,7 +89,7 @@ def test_methods_are_registered_by_name(data: DataConfig, monkeypatch: pytest.Mo
     assert (run(load_method(MethodSettings(source="mine")), data) == 0.25).all()
     with pytest.raises(InputError, match="'mine': the name is taken"):
         register("mine", lambda batch: batch.prompt[:, 0])
-    with pytest.raises(InputError, match=r"no such folder, and none of nearest, .*, mine; a func"):
+    with pytest.raises(InputError, match=r"no such folder, and none of nearest, .*, mine; a c"):
         load_method(MethodSettings(source="yours"))
 
 
@@ -128,6 +128,7 @@ def test_a_saved_baseline_is_a_method(
     takes_measurements: bool, data: DataConfig, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
+    aware = PROTOCOL.model_copy(update={"aware": True})
     network = UVMNet(2 + takes_measurements, (2, 3, 3), grid=4, states=2, hidden=2).eval()
     pipeline = BaselinePipeline(network, ["transmitter", "buildings"], takes_measurements)
     pipeline.save_pretrained(tmp_path)
@@ -140,8 +141,8 @@ def test_a_saved_baseline_is_a_method(
         shown.append(batch)
         return batch.prompt[:, 0]
 
-    run(Method(record, method.prompt_features), data, protocol=PROTOCOL)
-    maps = run(method, data, protocol=PROTOCOL)
+    run(Method(record, method.prompt_features), data, protocol=aware)
+    maps = run(method, data, protocol=aware)
     (batch,) = shown
     assert torch.allclose(maps, pipeline(batch.prompt, batch.measurements), atol=1e-6)
 
