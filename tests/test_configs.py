@@ -19,7 +19,7 @@ from radiodiff.experiments.survey import SurveyConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
 from radiodiff.simulate.dataset import SimulateConfig
-from radiodiff.training.baseline_settings import BaselineExperiment
+from radiodiff.training.baselines import BaselineExperiment
 from radiodiff.training.decoder import DecoderExperiment
 from radiodiff.training.experiments import (
     Experiment,

@@ -21,7 +21,9 @@ from radiodiff.config import load_config
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.models.vae import build_vae
 from radiodiff.processes import Precision, open_accelerator
-from radiodiff.training.baselines import BaselineExperiment, FirstUNetTask, RMEGANTask
+from radiodiff.training.baselines import BaselineExperiment
+from radiodiff.training.baselines.radiounet import FirstUNetTask
+from radiodiff.training.baselines.rmegan import RMEGANTask
 from radiodiff.training.checkpoints import CheckpointWriter
 from radiodiff.training.engine import training_batches
 from radiodiff.training.experiments import (
