@@ -136,15 +136,18 @@ def _follow_imports(name: str, source: Path, found: dict[str, Path]) -> None:
         if isinstance(node, ast.Import):
             imported = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")[: None if node.level < 2 else 1 - node.level]
-            base = [*(parts if node.level else []), *filter(None, [node.module])]
+            above = package.split(".")[: None if node.level < 2 else 1 - node.level]
+            base = [*(above if node.level else []), *filter(None, [node.module])]
             imported = [".".join(base), *(".".join([*base, one.name]) for one in node.names)]
         else:
             continue
         for module in imported:
-            file = _local_file(module)
-            if file is not None:
-                _follow_imports(module, file, found)
+            parts = module.split(".")
+            for length in range(1, len(parts) + 1):  # a package runs before its modules
+                name = ".".join(parts[:length])
+                file = _local_file(name)
+                if file is not None:
+                    _follow_imports(name, file, found)
 
 
 def _local_file(module: str) -> Path | None:
