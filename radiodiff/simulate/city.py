@@ -2,7 +2,7 @@
 
 Geometry lives in pixel coordinates. One pixel is one metre; a shapely point is (x, y) = (column,
 row), the row counted downwards from the top of the map, and the centre of a pixel is its integer
-coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.simulate.polygons`.
+coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.data.polygons`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from shapely import affinity
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from radiodiff.data.polygons import polygons_from_mask, rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate import geojson
 from radiodiff.simulate.geometry import clean_polygons, clip_polygons, polygon_parts
-from radiodiff.simulate.polygons import polygons_from_mask, rasterise
 from radiodiff.simulate.streets import park_and_drive
 
 

@@ -17,12 +17,12 @@ import numba
 import numpy as np
 import shapely
 
+from radiodiff.data.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
 from radiodiff.simulate.path_labels import Labels, ObstructedLoss
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.path_search import search, spread_to_pixels
-from radiodiff.simulate.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
 from radiodiff.simulate.vehicles import path_losses_db, side_clearance
 from radiodiff.simulate.visibility import PIXEL_SHIFT, convex_corners, edges_of, visible_pixels
 from radiodiff.simulate.visibility_graph import build_graph

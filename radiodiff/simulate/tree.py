@@ -30,9 +30,9 @@ import numpy as np
 from PIL import Image
 from shapely.geometry import Polygon
 
+from radiodiff.data.polygons import rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate.city import City
-from radiodiff.simulate.polygons import rasterise
 
 Simulation = Literal["DPM", "carsDPM", "IRT2", "carsIRT2", "IRT4", "carsIRT4"]
 LAYERS = {"buildings_complete": "buildings", "cars": "vehicles", "roads": "roads"}

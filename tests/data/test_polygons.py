@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import shapely
 
+from radiodiff.data.polygons import polygon_rings, polygons_from_mask, rasterise
 from radiodiff.errors import InputError
-from radiodiff.simulate.polygons import polygon_rings, polygons_from_mask, rasterise
 
 
 def vertex_count(polygons):
