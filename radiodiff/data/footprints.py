@@ -68,6 +68,24 @@ class Footprint:
             return self.given_png
         return rasterise(self.polygons, _shape(self.mask), PNG_RULE)
 
+    def opened_at(self, transmitter: tuple[int, int]) -> Footprint:
+        """Return the footprint with the pixel (row, column) of a transmitter outdoors.
+
+        Polygons fitted to an image are off in a few pixels along the walls, and now and
+        then a transmitter stands in one of them. Elsewhere nothing changes: inside of a
+        building, or with an exact footprint, the position is wrong.
+        """
+        row, column = transmitter
+        height, width = self.mask.shape
+        if self.source != "png" or not (0 <= row < height and 0 <= column < width):
+            return self
+        near = self.mask[max(row - RIM, 0) : row + RIM + 1, max(column - RIM, 0) : column + RIM + 1]
+        if not self.mask[row, column] or near.all():
+            return self
+        mask = self.mask.copy()
+        mask[row, column] = False
+        return Footprint(mask, self.source, self.given_png)
+
 
 def read_rings(path: str | Path, shape: tuple[int, int]) -> list[shapely.Polygon]:
     """Read a polygon file of the dataset.
@@ -164,11 +182,12 @@ def footprint_from_png(png: np.ndarray, gain: np.ndarray | None = None) -> Footp
     return Footprint(mask, "png", png, polygons)
 
 
-def footprint_from_gain(images: Iterable[np.ndarray]) -> Footprint:
+def footprint_from_gain(images: Iterable[np.ndarray], png: np.ndarray | None = None) -> Footprint:
     """Return the footprint that gain images of one layout show: no gain in any of them.
 
     Args:
         images: (H, W) levels. A single image also loses what is weaker than the truncation.
+        png: (H, W) bool, the dataset's image of the layout, if there is one.
 
     Raises:
         InputError: there is no image.
@@ -176,7 +195,7 @@ def footprint_from_gain(images: Iterable[np.ndarray]) -> Footprint:
     zeros = [levels == 0 for levels in images]
     if not zeros:
         raise InputError("footprint from gain: no gain image was given")
-    return Footprint(np.logical_and.reduce(zeros), "gain")
+    return Footprint(np.logical_and.reduce(zeros), "gain", png)
 
 
 def gain_footprint(png: np.ndarray) -> np.ndarray:

@@ -162,7 +162,7 @@ def score_predictions(config: EvaluateConfig) -> Scores:
         predicted = apply_threshold(predicted, config.data.threshold)
         where = None
         if config.metrics.pixels == "outdoor":
-            where = torch.from_numpy(~dataset.building_mask(index))
+            where = torch.from_numpy(~dataset.footprint(index).mask)
         rows.append(
             score_maps(torch.from_numpy(predicted), torch.from_numpy(truth), config.metrics, where)
         )

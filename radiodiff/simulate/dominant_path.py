@@ -17,7 +17,14 @@ import numba
 import numpy as np
 import shapely
 
-from radiodiff.data.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
+from radiodiff.data.polygons import (
+    GAIN_RULE,
+    RasterRule,
+    as_mask,
+    polygon_rings,
+    polygons_from_mask,
+    rasterise,
+)
 from radiodiff.errors import InputError
 from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
 from radiodiff.simulate.path_labels import Labels, ObstructedLoss
@@ -153,10 +160,16 @@ class Layout:
         return layout
 
     @classmethod
-    def from_mask(cls, mask: np.ndarray, model: PathLossModel | None = None) -> Layout:
-        """Build the layout of a (H, W) bool or 0/1 building mask, after recovering its polygons."""
+    def from_mask(
+        cls, mask: np.ndarray, model: PathLossModel | None = None, rule: RasterRule = GAIN_RULE
+    ) -> Layout:
+        """Build the layout of a (H, W) bool or 0/1 building mask, after recovering its polygons.
+
+        ``rule`` is the raster rule of ``mask``: ``PNG_RULE`` for a building image of the dataset.
+        """
         mask = as_mask(mask)
-        return cls(polygons_from_mask(mask), mask, model)
+        polygons = polygons_from_mask(mask, rule)
+        return cls(polygons, rasterise(polygons, mask.shape), model)
 
     @classmethod
     def from_polygons(
