@@ -165,7 +165,10 @@ def draw_map(
 
 
 def write_outlines(path: Path, mask: np.ndarray, grid: Grid) -> None:
-    """Write the outlines of a mask as GeoJSON in the survey's own coordinates."""
+    """Write the outlines of a mask as GeoJSON in the survey's own coordinates.
+
+    A pixel of the mask is the square around its centre, as in the map.
+    """
     features = []
     for polygon in outlines(mask):
         placed = shapely.transform(polygon, lambda p: grid.to_survey(p[:, ::-1]))
