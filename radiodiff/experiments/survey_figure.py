@@ -94,13 +94,13 @@ def _show(
     alpha: np.ndarray | None = None,
 ) -> AxesImage:
     x, y = _axes_of(grid)
-    half_x, half_y = grid.cell[0] / 2, grid.cell[1] / 2
+    half_x, half_y = grid.pixel[0] / 2, grid.pixel[1] / 2
     extent = (x[0] - half_x, x[-1] + half_x, y[-1] + half_y, y[0] - half_y)
     panel.set_facecolor(UNOBSERVED_COLOUR)
     image = panel.imshow(
         values,
         extent=extent,
-        aspect=abs(grid.cell[0] / grid.cell[1]),
+        aspect=abs(grid.pixel[0] / grid.pixel[1]),
         cmap=cmap,
         norm=norm,
         alpha=alpha,
@@ -115,7 +115,7 @@ def _show(
 def _axes_of(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Return x of the columns and y of the rows."""
     rows, columns = (np.arange(side) for side in grid.shape)
-    return grid.origin[0] + grid.cell[0] * columns, grid.origin[1] + grid.cell[1] * rows
+    return grid.origin[0] + grid.pixel[0] * columns, grid.origin[1] + grid.pixel[1] * rows
 
 
 def _labels(grid: Grid) -> tuple[str, str]:

@@ -178,7 +178,7 @@ def write_geotiff(path: Path, grid: Grid, result: SurveyMap) -> bool:
     from rasterio.io import MemoryFile
     from rasterio.transform import Affine
 
-    (x, y), (dx, dy) = grid.origin, grid.cell
+    (x, y), (dx, dy) = grid.origin, grid.pixel
     layers = result.layers().values()
     temporary = path.with_name(path.stem + ".partial.tif")
     with MemoryFile() as memory:

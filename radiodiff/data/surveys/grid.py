@@ -31,7 +31,7 @@ class Grid:
 
     origin: tuple[float, float]
     """x and y of the centre of pixel (0, 0), in the survey's own coordinates."""
-    cell: tuple[float, float]
+    pixel: tuple[float, float]
     """Signed change of x per column and of y per row, in the survey's own coordinates."""
     shape: tuple[int, int]
     resolution_m: float
@@ -41,13 +41,13 @@ class Grid:
 
     def to_pixels(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return fractional (row, column), (..., 2), of positions in the survey's coordinates."""
-        rows, columns = (y - self.origin[1]) / self.cell[1], (x - self.origin[0]) / self.cell[0]
+        rows, columns = (y - self.origin[1]) / self.pixel[1], (x - self.origin[0]) / self.pixel[0]
         return np.stack([rows, columns], axis=-1)
 
     def to_survey(self, pixels: np.ndarray) -> np.ndarray:
         """Return (x, y), (..., 2), of (row, column) positions; inverse of :meth:`to_pixels`."""
-        x = self.origin[0] + self.cell[0] * pixels[..., 1]
-        y = self.origin[1] + self.cell[1] * pixels[..., 0]
+        x = self.origin[0] + self.pixel[0] * pixels[..., 1]
+        y = self.origin[1] + self.pixel[1] * pixels[..., 0]
         return np.stack([x, y], axis=-1)
 
     def to_metres(self, pixels: np.ndarray) -> np.ndarray:
