@@ -22,7 +22,7 @@ def rows():
     return np.stack([x, y, generator.uniform(-120, -60, 40)], axis=1)
 
 
-def test_reports_land_in_their_cells(tmp_path, rows):
+def test_samples_land_in_their_pixels(tmp_path, rows):
     path = write(tmp_path / "s.csv", "x,y,gain_db", rows)
     settings = SurveySettings(noise_std_db=2.0, origin=(0.0, 120.0), shape=(21, 31), resolution_m=1)
     survey = read_survey(path, settings)
@@ -109,7 +109,7 @@ def test_noise_is_estimated_from_neighbours_of_a_smooth_field(tmp_path):
     assert read_survey(path, SurveySettings()).noise_std_db[0] == pytest.approx(2.0, rel=0.06)
 
 
-def test_each_report_may_have_its_own_noise(tmp_path):
+def test_each_sample_may_have_its_own_noise(tmp_path):
     path = write(tmp_path / "s.csv", "x,y,gain_db,std", [(0, 0, -80, 1), (5, 5, -90, 4)])
     columns = ColumnSettings(noise_std_db="std")
     survey = read_survey(path, SurveySettings(columns=columns))
@@ -132,7 +132,7 @@ def test_each_report_may_have_its_own_noise(tmp_path):
             "x,y,gain_db",
             [(0, 0, -80), (19, 9, -81)],
             {"shape": (5, 5)},
-            "1 of 2 reports lie outside",
+            "1 of 2 measurements lie outside",
         ),
         ("x,y,gain_db", [(1, 0, -80), (9e6, 9, -81)], {}, "check the units"),
         ("x,y,gain_db", [(0, 0, -80), (500, 9, -81), (500, 8, -81)], DEGREES, "not degrees"),
