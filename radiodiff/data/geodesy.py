@@ -145,6 +145,12 @@ def guess_utm(x: np.ndarray, y: np.ndarray) -> bool:
     return bool(((x > 1e5) & (x < 9e5)).all() and ((y > 1e5) & (y < 1e7)).all())
 
 
+def utm_zone(longitude: float, latitude: float) -> str:
+    """Return the EPSG code of the UTM zone (WGS84) that a position in degrees lies in."""
+    zone = int((longitude + 180.0) // 6.0) % 60 + 1
+    return f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
+
+
 def _tidy(scale: float) -> float:
     """Return 1 for the scale of a true projection, which is within 0.1 % of 1 (UTM: 0.04 %)."""
     return 1.0 if abs(scale - 1.0) < 2e-3 else scale

@@ -38,16 +38,22 @@ def read_buildings(path: Path, grid: Grid) -> tuple[np.ndarray, list[str]]:
     if path.suffix.lower() == ".png":
         return read_mask(path, grid.shape), []
     features, crs = parse_features(path)
-    areas, notes = footprints(_convert(path, features, crs, grid))
+    placed, taken = _convert(path, features, crs, grid)
+    areas, notes = footprints(placed)
     polygons = []
     for geometry in areas:
         pixels = shapely.transform(geometry, lambda p: grid.to_pixels(p[:, 0], p[:, 1])[:, ::-1])
         polygons += [part for part in shapely.get_parts(pixels) if part.geom_type == "Polygon"]
     mask = rasterise(polygons, grid.shape)
     if not mask.any():
-        said = f" ({'; '.join(notes)})" if notes else ""
-        raise InputError(f"{path}: no building lies on the survey's grid{said}")
-    return mask, notes
+        said = f"; {'; '.join(notes)}" if notes else ""
+        (west, south), (east, north) = _corners(grid)
+        there = ", ".join(f"{v:.7g}" for v in shapely.total_bounds(areas)) if areas else "none"
+        raise InputError(
+            f"{path}: no building lies on the survey's grid: west, south, east, north are {there} "
+            f"for buildings, {west:.7g}, {south:.7g}, {east:.7g}, {north:.7g} for the grid{said}"
+        )
+    return mask, [*taken, *notes]
 
 
 def check_samples_outside(path: Path, mask: np.ndarray, samples: SurveySamples) -> list[str]:
@@ -82,25 +88,30 @@ def check_samples_outside(path: Path, mask: np.ndarray, samples: SurveySamples) 
     ]
 
 
-def _convert(path: Path, features: list[Feature], crs: str | None, grid: Grid) -> list[Feature]:
-    """Return features in the coordinates of the grid."""
+def _convert(
+    path: Path, features: list[Feature], crs: str | None, grid: Grid
+) -> tuple[list[Feature], list[str]]:
+    """Return features in the coordinates of the grid, and what was taken for granted."""
     if not features:
         raise InputError(f"{path}: holds no feature")
     west, south, east, north = shapely.total_bounds([f.geometry for f in features])
     degrees = crs is None and min(west + 180, 180 - east, south + 90, 90 - north) >= 0
-    target = grid.crs or (geodesy.WGS84 if grid.coordinates == "degrees" else None)
-    if target is None:  # local metres: only features in the same metres can be placed
-        corners = grid.to_survey(np.array([[0, 0], [grid.shape[0] - 1, grid.shape[1] - 1]]))
-        (low_x, low_y), (high_x, high_y) = corners.min(axis=0), corners.max(axis=0)
-        apart = west > high_x or east < low_x or south > high_y or north < low_y
+    if grid.crs is None and grid.coordinates == "metres":
+        # Of numbers in the range of degrees, those that reach over some metres are metres.
         degrees = degrees and max(east - west, north - south) < MIN_EXTENT_M
-        if crs is not None or apart or degrees:
-            raise InputError(
-                f"{path}: the buildings are in {crs or ('degrees' if degrees else 'metres')}, "
-                "the survey is in metres of no named system; name it with survey.crs, such as "
-                f"EPSG:32632, or give a PNG of {grid.shape[0]} x {grid.shape[1]}"
-            )
-        return features
+        if crs is None and not degrees and _overlap((west, south, east, north), grid):
+            return features, []
+        zone = geodesy.utm_zone((west + east) / 2, (south + north) / 2) if degrees else crs
+        if zone is not None and geodesy.guess_utm(*_corners(grid).T):
+            converted = convert_features(features, crs or geodesy.WGS84, zone)
+            if _overlap(tuple(shapely.total_bounds([f.geometry for f in converted])), grid):
+                return converted, [f"the survey is taken to be in {zone}; name it with survey.crs"]
+        raise InputError(
+            f"{path}: the buildings are in {crs or ('degrees' if degrees else 'metres')}, "
+            "the survey is in metres of no named system; name it with survey.crs, such as "
+            f"EPSG:32632, or give a PNG of {grid.shape[0]} x {grid.shape[1]}"
+        )
+    target = grid.crs or geodesy.WGS84
     source = crs or (geodesy.WGS84 if degrees else grid.crs)
     if source is None:
         raise InputError(
@@ -108,4 +119,16 @@ def _convert(path: Path, features: list[Feature], crs: str | None, grid: Grid) -
             "no longitudes and latitudes, and the file names no coordinate system; convert it "
             f"first (ogr2ogr -t_srs EPSG:4326 out.geojson {path.name})"
         )
-    return features if source == target else convert_features(features, source, target)
+    return (features if source == target else convert_features(features, source, target)), []
+
+
+def _corners(grid: Grid) -> np.ndarray:
+    """Return x and y of the grid's first and last pixel, (2, 2), smaller ones first."""
+    pixels = np.array([[0, 0], [grid.shape[0] - 1, grid.shape[1] - 1]])
+    return np.sort(grid.to_survey(pixels), axis=0)
+
+
+def _overlap(bounds: tuple[float, ...], grid: Grid) -> bool:
+    west, south, east, north = bounds
+    (low_x, low_y), (high_x, high_y) = _corners(grid)
+    return bool(west <= high_x and east >= low_x and south <= high_y and north >= low_y)

@@ -21,6 +21,8 @@ MIN_ALPHA = 0.25
 MIN_TRUST = 0.5
 """Pixels below count as filled in from the trend; a dashed line surrounds the others."""
 COLOUR_QUANTILES = (0.005, 0.995)
+MARKER_AREA = 4e3
+"""Area of all markers of samples together, square points."""
 MAX_ASPECT, PANEL_INCHES = 2.5, 5.0
 
 
@@ -66,7 +68,7 @@ def draw_survey_map(
         c=values,
         norm=norm,
         cmap=GAIN_COLOURS,
-        s=max(0.3, min(14.0, 4e3 / len(values))),
+        s=np.clip(MARKER_AREA / len(values), 0.5, 24.0),
         edgecolors="white",
         linewidths=0.2,
     )

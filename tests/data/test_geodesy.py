@@ -32,6 +32,14 @@ def test_units_of_projections_are_metres_on_the_ground():
     np.testing.assert_allclose(feet, 0.3048, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("longitude", "latitude", "code"),
+    [(7.75, 49.4, "EPSG:32632"), (-70.6, -33.4, "EPSG:32719"), (180.0, 0.0, "EPSG:32601")],
+)
+def test_utm_zones(longitude, latitude, code):
+    assert geodesy.utm_zone(longitude, latitude) == code
+
+
 def test_without_pyproj_the_way_out_is_said(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyproj", None)
     with pytest.raises(InputError, match=r"needs pyproj; install it with.*radiodiff\[geo\]"):

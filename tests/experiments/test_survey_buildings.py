@@ -94,6 +94,18 @@ def test_systems_that_are_not_known_are_asked_for(tmp_path, of_survey, of_buildi
         read_buildings(write(tmp_path / "b.geojson", HOUSES, of_buildings, crs), samples.grid)
 
 
+def test_the_zone_of_a_survey_that_looks_like_utm_is_found(tmp_path):
+    named = survey(tmp_path / "s.csv", "utm")
+    unnamed = read_samples(tmp_path / "s.csv", SurveySettings(resolution_m=1))
+    path = write(tmp_path / "b.geojson", HOUSES, "degrees")
+    mask, notes = read_buildings(path, unnamed.grid)
+    assert (mask == read_buildings(path, named.grid)[0]).all()
+    assert notes == ["the survey is taken to be in EPSG:32632; name it with survey.crs"]
+    elsewhere = [box(X + 5000, Y, X + 5050, Y + 50)]
+    with pytest.raises(InputError, match=r"metres of no named system.*survey.crs"):
+        read_buildings(write(tmp_path / "c.geojson", elsewhere, "degrees"), unnamed.grid)
+
+
 def test_buildings_elsewhere_and_none_at_all_are_refused(tmp_path):
     samples = survey(tmp_path / "s.csv", "utm")
     elsewhere = [box(X + 5000, Y, X + 5050, Y + 50)]

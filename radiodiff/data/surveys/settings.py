@@ -18,6 +18,12 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _as_code(value: object) -> object:
+    """Return an EPSG code that is written as a number with its authority."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return f"EPSG:{value}" if is_number else value
+
+
 ColumnName = Annotated[str, BeforeValidator(_as_text)]
 
 
@@ -46,7 +52,7 @@ class SurveySettings(Settings):
     """Of a text file, such as utf-8, utf-16 or cp1252; null finds it."""
     coordinates: Literal["metres", "degrees"] | None = None
     """Units of x and y; degrees are longitude and latitude. Null finds them."""
-    crs: str | None = None
+    crs: Annotated[str, BeforeValidator(_as_code)] | None = None
     """Coordinate system of the outputs, such as EPSG:32632, and of x and y unless these are
     degrees; null is WGS84 for degrees and a local system for metres."""
     y_axis: Literal["north", "south"] = "north"

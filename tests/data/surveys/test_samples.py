@@ -32,6 +32,7 @@ def degrees(rows, lon=7.75, lat=49.42):
     [
         (-200, "value -200"),
         (0, "value 0"),
+        (-1, "value -1"),
         (100, "value 100"),
         (2147483647, "value 2147483647"),
         (-999, "value -999"),
@@ -237,7 +238,8 @@ def test_utm_and_degrees_are_the_same_places(tmp_path):
     x, y = to_utm.transform(rows[:, 0], rows[:, 1])
     in_degrees = write(tmp_path / "d.csv", rows, "lon,lat,rssi")
     in_utm = write(tmp_path / "u.csv", np.stack([x, y, rows[:, 2]], 1), "E,N,rssi")
-    settings = SurveySettings(crs="EPSG:32632", resolution_m=1)
+    settings = SurveySettings(crs=32632, resolution_m=1)
+    assert settings.crs == "EPSG:32632"
     for path in (in_degrees, in_utm):
         found = read_samples(path, settings)
         np.testing.assert_allclose(found.position, np.stack([x, y], 1), atol=1e-3)
