@@ -340,15 +340,16 @@ def _require_wgs84(grid: Grid, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray
 
 
 def _write_features(path: Path, grid: Grid, features: list[tuple[Any, dict[str, Any]]]) -> None:
-    content: dict[str, Any] = {"type": "FeatureCollection"}
+    """Write geometries with properties, one feature a line."""
+    members = '"type": "FeatureCollection", '
     if grid.coordinates == "metres" and grid.crs is None:
-        content["coordinate_system"] = "metres of the survey, which names no system"
-    content["features"] = [
-        {
-            "type": "Feature",
-            "geometry": json.loads(shapely.to_geojson(geometry)),
-            "properties": properties,
-        }
-        for geometry, properties in features
+        members += '"coordinate_system": "metres of the survey, which names no system", '
+    texts = shapely.to_geojson([geometry for geometry, _ in features])
+    lines = [
+        f'{{"type": "Feature", "geometry": {text}, "properties": {json.dumps(properties)}}}'
+        for text, (_, properties) in zip(texts, features, strict=True)
     ]
-    write_json(path, content)
+    temporary = path.with_name(path.name + ".partial")
+    content = ",\n".join(lines)
+    temporary.write_text(f'{{{members}"features": [\n{content}\n]}}\n', encoding="utf-8")
+    temporary.replace(path)

@@ -38,6 +38,8 @@ TRANSMITTERS = (
 """Names of columns that tell transmitters apart, in the order in which they are looked at."""
 MIN_PAIRS = 8
 """Neighbouring pairs from which differences between transmitters are told."""
+MAX_COMPARED = 5000
+"""Rows that are compared, drawn from larger files."""
 MIN_EXCESS_DB = 3.0
 """Median difference between neighbours of two transmitters, over that of one, that is spoken of."""
 
@@ -132,6 +134,9 @@ def several_transmitters(
         values: (N,) dB or dBm.
         used: columns that rows were selected by.
     """
+    if len(frame) > MAX_COMPARED:
+        chosen = np.random.default_rng(0).choice(len(frame), MAX_COMPARED, replace=False)
+        frame, xy, values = frame.iloc[chosen], xy[chosen], values[chosen]
     names = [str(column) for column in frame.columns if column not in used]
     words = {name: _words(name) for name in names}
     for transmitter in TRANSMITTERS:

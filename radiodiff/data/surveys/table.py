@@ -97,6 +97,10 @@ def to_numbers(column: pd.Series, decimal: str | None = None) -> tuple[np.ndarra
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isfinite(numbers), numbers, np.nan), ~np.isfinite(numbers)
+    if decimal != "," and pd.api.types.is_string_dtype(column):
+        plain = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        if np.isfinite(plain).all():  # most files need no more
+            return plain, np.zeros(len(plain), dtype=bool)
     text = column.map(lambda v: "" if v is None or v is pd.NA else str(v)).astype(str)
     text = text.str.replace("[\u2212\u2013]", "-", regex=True)  # minus sign, en dash
     text = text.str.replace("[\u00a0\u202f]", " ", regex=True).str.strip(" \t\"'")
