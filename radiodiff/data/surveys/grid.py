@@ -104,25 +104,25 @@ def make_grid(
         )
     step = (resolution / scale[0], resolution / scale[1])
     down = settings.y_axis == "south"
-    cell = (step[0], step[1] if down else -step[1])
+    pixel = (step[0], step[1] if down else -step[1])
     border = round(margin / resolution)
     corner = (float(x.min()), float(y.min() if down else y.max()))
-    origin = settings.origin or (corner[0] - border * cell[0], corner[1] - border * cell[1])
+    origin = settings.origin or (corner[0] - border * pixel[0], corner[1] - border * pixel[1])
     shape = settings.shape
     if shape is None:
         last_row = (y.max() if down else y.min()) - origin[1]
         shape = (
-            round(last_row / cell[1]) + 1 + border,
-            round((x.max() - origin[0]) / cell[0]) + 1 + border,
+            round(last_row / pixel[1]) + 1 + border,
+            round((x.max() - origin[0]) / pixel[0]) + 1 + border,
         )
     if not all(1 <= side <= MAX_GRID_SIDE for side in shape):
         raise InputError(
             f"{path}: the grid has {shape[0]} x {shape[1]} pixels of {resolution:g} m; "
             f"allowed are sides of 1 .. {MAX_GRID_SIDE}; check the units and survey.resolution_m"
         )
-    grid = Grid(origin, cell, shape, resolution, "degrees" if degrees else "metres", crs)
-    pixels = np.rint(grid.to_pixels(x, y))
-    if len(np.unique(pixels, axis=0)) == 1:
+    grid = Grid(origin, pixel, shape, resolution, "degrees" if degrees else "metres", crs)
+    nearest = np.rint(grid.to_pixels(x, y))
+    if len(np.unique(nearest, axis=0)) == 1:
         raise InputError(
             f"{path}: all {len(x)} samples fall into one pixel of {resolution:g} m; "
             "check the coordinates (metres or degrees) and survey.resolution_m"

@@ -186,6 +186,7 @@ def test_served_areas_beside_each_other_are_spoken_of(tmp_path):
         ("Longitude,Latitude,Signal Strength (dBm),id", "Signal Strength (dBm)", ""),
         ("lon,lat,tx_power,rx_power_dbm", "rx_power_dbm", ""),
         ("lon,lat,rssi_std,rssi", "rssi", ""),
+        ("lon,lat,tx_power,level_dbm", "level_dbm", ""),
     ],
 )
 def test_the_value_is_found_by_its_name(tmp_path, header, chosen, said):
