@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
+from radiodiff.errors import InputError
 from radiodiff.experiments.inverse_benchmark import InverseConfig, format_summary, run_benchmark
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 from radiodiff.experiments.survey_groups import survey_configs
@@ -29,8 +30,15 @@ def main() -> None:
         print(f"wrote {benchmark.output}")
         return
     survey, _ = parse_config(SurveyConfig, __doc__, add_arguments=add_arguments)
-    for config in survey_configs(measurements, survey):
-        report = reconstruct_survey(measurements, config)
+    configs = survey_configs(measurements, survey)
+    for config in configs:
+        try:
+            report = reconstruct_survey(measurements, config)
+        except InputError as error:
+            if len(configs) == 1:
+                raise
+            print(f"note: no map in {config.output}: {error}", flush=True)
+            continue
         row, column = report["transmitter"]["row_column"]
         print(
             f"{report['samples']} samples on {report['shape'][0]} x {report['shape'][1]} pixels, "
