@@ -286,6 +286,7 @@ def survey(study: Study) -> None:
                         "value": "received_dbm",
                         "transmit_power_dbm": TRANSMIT_POWER_DBM,
                         "noise_std_db": float(model_std_to_db(0.05)),
+                        "resolution_m": 1.0,
                         "origin": (0, 0),
                         "shape": measured.mask.shape[-2:],
                     },
