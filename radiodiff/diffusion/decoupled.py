@@ -53,10 +53,10 @@ class DecoupledSettings(Settings):
     attenuation: Attenuation = "constant"
     """f_t constant (the paper's experiments) or linear in t (three-headed network)."""
     loss: Loss = "released"
-    """``paper``: eq. (20); ``released``: L1 + L2 with weights that depend on t."""
+    """``paper``: RadioDiff, eq. (20); ``released``: L1 + L2 with weights that depend on t."""
     mode: Mode = "released"
-    """``released``: eq. (16) as published, between the other two; ``mean``: the least squared
-    error, too smooth; ``sample``: draws with the spread of the data."""
+    """``released``: RadioDiff, eq. (16) as published, between the other two; ``mean``: the least
+    squared error, too smooth; ``sample``: draws with the spread of the data."""
     sampler: Sampler | None = None
     """Overrides the sampler of ``mode`` (mean: bridge_mean, sample: second_order)."""
     grid_power: float | None = Field(default=None, gt=0, le=10)
@@ -135,7 +135,7 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
     def add_noise(
         self, z_0: Tensor, noise: Tensor, t: Tensor, coefficients: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """Return z_t, eqs. (13) and (15).
+        """Return z_t: RadioDiff, eq. (13).
 
         Args:
             z_0: data, (N, ...).
@@ -221,7 +221,7 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
         z_t = sample.float()
         *coefficients, eps = (head.float() for head in model_output)
 
-        # 1. Estimate the data, then make the coefficients agree with it (eq. 14).
+        # 1. Estimate the data, then make the coefficients agree with it: RadioDiff, eq. (14).
         z_0 = estimate_data(z_t, coefficients, eps, t)
         slope = coefficients[0] if len(coefficients) == 2 else None
         coefficients = list(attenuation_coefficients(z_0, slope))

@@ -258,7 +258,7 @@ def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> d
 
     Returns:
         PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU, the
-        sensing term of eq. (20) and the transmitter's error in metres.
+        sensing term of RadioDiff-Inverse, eq. (20) and the transmitter's error in metres.
     """
     gray = model_to_gray(gain).clamp(0.0, 1.0)
     truth, buildings = model_to_gray(item["gain"]), item["buildings"]

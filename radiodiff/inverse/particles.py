@@ -148,7 +148,9 @@ def select(particles: Tensor, parents: Tensor) -> Tensor:
 def resample_if_poor(
     log_weights: Tensor, mean: Tensor, settings: FilterSettings, generator: Generators
 ) -> tuple[Tensor, Tensor]:
-    """Draw parents for the maps whose effective sample size fell too low, eq. (40).
+    """Draw parents for the maps whose effective sample size fell too low.
+
+    The weights are normalised as in RadioDiff-Inverse, eq. (40).
 
     Args:
         log_weights: (B, M) float64.

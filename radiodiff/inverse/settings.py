@@ -19,8 +19,9 @@ class FilterSettings(Settings):
     ``combined``: the estimate of the clean map and the measurements by their precisions, which also
     takes measurements between the pixels."""
     proposal: Literal["conditional", "prior"] = "conditional"
-    """``published`` only. ``conditional``: the closed-form Gaussian of eq. (34); ``prior``: M
-    candidates from eq. (35), one kept by eq. (40), hence a single sample."""
+    """``published`` only. ``conditional``: the closed-form Gaussian of RadioDiff-Inverse, eq. (34);
+    ``prior``: M candidates from RadioDiff-Inverse, eq. (35), of which one is kept by
+    RadioDiff-Inverse, eq. (40), hence a single sample."""
     noise_path: Literal["auto", "common_noise", "independent_noise", "fixed_level"] = "auto"
     """``matched`` only. ``common_noise``: one noisy path of the measurements, followed with
     weights, exact in the limit of many particles; ``independent_noise``: new noise on the

@@ -123,7 +123,7 @@ class Decoder(nn.Module):
 class DecoupledUNet(ModelMixin, ConfigMixin):
     """Predicts the attenuation C and the noise eps of z_t = z_0 + C t + sqrt(t) eps from a prompt.
 
-    RadioDiff, Fig. 3 and eq. (21). The defaults are the size of the paper, 224.9 M parameters.
+    RadioDiff, eq. (21) and Fig. 3. The defaults are the size of the paper, 224.9 M parameters.
 
     Args:
         latent_channels: c.

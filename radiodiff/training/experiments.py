@@ -85,7 +85,7 @@ class DenoiserSettings(Settings):
     patch_size: int = Field(1, ge=1)
     window_sizes: tuple[int, ...]
     aft: bool
-    """Adaptive FFT filter on the bottleneck of both decoders, eqs. (22)-(23)."""
+    """Adaptive FFT filter on the bottleneck of both decoders: RadioDiff, eq. (22)."""
     fourier_scale: float = Field(16.0, gt=0)
     preconditioning: Preconditioning = "released"
 

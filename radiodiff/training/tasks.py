@@ -217,8 +217,9 @@ from it by 1."""
 class PriorObjective(nn.Module):
     """Objective of the prior: predict the noise of a diffused map (Ho et al., 2020, eq. (14)).
 
-    Or its velocity, where the schedule's ``prediction_type`` says so. Given a level for every
-    pixel, clean pixels weigh no more than ``MAX_CLEAN_WEIGHT``.
+    The map is diffused by RadioDiff, eq. (4), which diffusers' schedulers compute.
+    If the schedule's ``prediction_type`` says so, the velocity is predicted. Given a noise level
+    for every pixel, clean pixels weigh no more than ``MAX_CLEAN_WEIGHT``.
     """
 
     alphas_cumprod: Tensor

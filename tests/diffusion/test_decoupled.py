@@ -43,7 +43,7 @@ class Mixture:
 
 
 def released_recursion(attenuation: str, mean: float, variance: float, steps: int, start: float):
-    """Mean and variance after uniform steps of eq. (16) with exact predictors, from N(start, 1)."""
+    """Mean and variance after uniform steps of RadioDiff, eq. (16), exact, from N(start, 1)."""
     m, v = start, 1.0
     predict = Mixture(attenuation, [mean], variance)
     for i in range(steps):
