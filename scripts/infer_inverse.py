@@ -31,7 +31,7 @@ def main() -> None:
     report = reconstruct_survey(measurements, survey)
     row, column = report["transmitter"]["row_column"]
     print(
-        f"{report['samples']} samples on {report['shape'][0]} x {report['shape'][1]} cells, "
+        f"{report['samples']} samples on {report['shape'][0]} x {report['shape'][1]} pixels, "
         f"median standard deviation {report['median_std_db']:.1f} dB, "
         f"transmitter at row {row:.1f}, column {column:.1f}"
     )

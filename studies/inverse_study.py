@@ -1,4 +1,4 @@
-"""Figures of docs/inverse.md that need a trained prior.
+"""Figures of docs/findings/inverse.md that need a trained prior.
 
 `python studies/inverse_study.py STUDY PRIOR ROOT [--split all --part test --maps 28]`, where STUDY
 is one of the functions below and ROOT a RadioMapSeer tree. Each prints the rows of its table.

@@ -1,4 +1,4 @@
-"""Makes the figure and the comparison of engines in docs/simulator_data.md.
+"""Makes the figure and the comparison of engines in docs/findings/simulator.md.
 
 python studies/simulator_data.py maps outputs/small/simulated     # docs/images/simulated_maps.png
 python studies/simulator_data.py engines                          # needs the extra raytrace

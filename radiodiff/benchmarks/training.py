@@ -88,7 +88,7 @@ class StageTiming:
 
     @property
     def checkpoint_share(self) -> float:
-        """Share of the run in which the loop is held up by checkpoints."""
+        """Share of the run in which checkpoints delay the loop."""
         between = self.checkpoint_every * self.batch_size / self.samples_per_second
         return self.checkpoint_seconds / (between + self.checkpoint_seconds)
 

@@ -82,7 +82,8 @@ class RadioMapSeer(Dataset[Sample]):
         maps: map ids; None takes every map of ``gain/{simulation}``, ascending.
         simulation: propagation model. With "cars..." the prompt's vehicles come from ``png/cars``.
         transmitters: numbers that every map must have; None takes those present, ascending.
-        buildings: the building images given as prompt; "missing1" .. "missing4" lack so many.
+        buildings: the building images given as prompt; "missing1" .. "missing4" lack
+            one to four buildings.
         buildings_version: which of the versions 1 .. 6 of an incomplete layout.
         prompt_features: names from :data:`radiodiff.data.prompts.PROMPT_FEATURES`.
         threshold: "thr2" applies :func:`apply_threshold` to the gain.
@@ -170,7 +171,7 @@ class RadioMapSeer(Dataset[Sample]):
         return f"{map_id}_{transmitter}"
 
     def levels(self, index: int) -> np.ndarray:
-        """Return the (H, W) uint8 levels of a gain image as stored, before any threshold."""
+        """Return the (H, W) uint8 gray levels of a gain image as stored, before any threshold."""
         return self._levels(*self.pairs[index])
 
     def building_mask(self, index: int) -> np.ndarray:

@@ -70,7 +70,7 @@ class SurveySettings(Settings):
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of a map: where row 0, column 0 is, how large they are, and where north is."""
+    """Pixels of a map: where row 0, column 0 is, how large they are, and where north is."""
 
     origin: tuple[float, float]
     """x and y of the centre of pixel (0, 0), in the survey's own coordinates."""

@@ -222,7 +222,7 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a predicted map.
 
     Args:
-        path: a PNG of 8-bit levels, or an NPZ with ``gray`` or ``path_gain_db``.
+        path: a PNG of 8-bit gray levels, or an NPZ with ``gray`` or ``path_gain_db``.
         shape: (H, W) it must have.
 
     Returns:

@@ -26,14 +26,14 @@ class GenerateConfig(Settings):
     """Which weights generate which maps."""
 
     output: Path
-    """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit levels as in the dataset."""
+    """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit gray as in the dataset."""
     model: Path
     """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
     data: DataConfig
     """The cities and transmitters. ``prompt_features`` must be those of the model."""
     part: Part = "test"
     max_maps: int | None = Field(default=None, ge=1)
-    """Generate the first so many maps of the part; null generates all."""
+    """Generate the first N maps of the part; null generates all."""
     num_inference_steps: int = Field(ge=1)
     mode: Mode | None = None
     """``mean`` or ``sample``; null takes what the model was trained with."""

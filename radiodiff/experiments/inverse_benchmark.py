@@ -76,7 +76,7 @@ class InverseConfig(SamplerSettings):
     part: Part = "test"
     """Part of the split."""
     max_maps: int | None = Field(default=None, ge=1)
-    """Take the first so many maps of the part; null takes all."""
+    """Take the first N maps of the part; null takes all."""
     mask: MaskSettings
     """Which pixels are observed."""
     noise_std: float = Field(ge=0)

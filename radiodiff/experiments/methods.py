@@ -1,7 +1,7 @@
 """Anything that predicts radio maps, behind one call, to be run over a dataset.
 
 A method is a function of a :class:`MapBatch` that returns gray maps. Those of this package are in
-:data:`METHODS` by name, or are loaded from what their training exported. One's own is a function
+:data:`METHODS` by name, or are loaded from what their training exported. A custom one is a function
 
     def my_method(batch: MapBatch) -> Tensor: ...
 
@@ -165,8 +165,8 @@ def load_method(settings: MethodSettings) -> Method:
     if ":" in source:
         return _from_module(source)
     raise InputError(
-        f"method {source!r}: no such folder, and none of {', '.join(METHODS)}; a function of one's "
-        "own is named package.module:function"
+        f"method {source!r}: no such folder, and none of {', '.join(METHODS)}; a custom "
+        "function is named package.module:function"
     )
 
 
@@ -187,7 +187,7 @@ def predict_maps(
         data: the maps.
         part: of the split.
         batch_size: maps in one call of the method.
-        max_maps: the first so many maps; None takes all.
+        max_maps: the first N maps; None takes all.
         observe: measures every map; None gives no measurements.
         seed: the seeds of measurements and of methods follow from it and the map's name.
 

@@ -17,7 +17,7 @@ from radiodiff.errors import InputError
 Spacing = Literal["uniform", "log_snr", "mean_map"]
 MEAN_MAP_SIGMAS = (1.0, 0.1)
 """Range of sigma, model range, that ``mean_map`` steps through: with more noise an estimate is as
-good as the one from noise alone, with less no wall is left to move (docs/inverse.md, Steps)."""
+good as the one from noise alone, with less no wall is left to move (docs/findings/inverse.md)."""
 
 
 def measurement_level(noise_std: Tensor) -> Tensor:

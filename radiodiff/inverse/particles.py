@@ -121,7 +121,7 @@ def orient(maps: Tensor, orientation: int) -> Tensor:
 
 
 def orient_back(maps: Tensor, orientation: int) -> Tensor:
-    """Undo :func:`turn`."""
+    """Undo :func:`orient`."""
     maps = maps.mT if orientation & 4 else maps
     return maps.flip([-axis for axis in (1, 2) if orientation & axis])
 

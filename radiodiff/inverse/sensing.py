@@ -21,7 +21,7 @@ DARK_SHARE = 0.05
 SHADOW_MARGIN = 0.04
 """tau lies at least so far above the floor, model range (2 % of the gray scale, 2 dB)."""
 SHADOW_SIGMAS = 2.0
-"""and so many standard deviations of the floor."""
+"""and this many standard deviations of the floor."""
 EDGE_WINDOW = 5
 """Side of the window, pixels, in which the strongest pixel next to a shadow is looked for."""
 MIN_OUTLINE_AREA = 16.0
@@ -169,7 +169,7 @@ def locate_transmitter(gain: np.ndarray, threshold: float | None = None) -> Tran
     spot.
 
     gain = a - b log10(d), with d the distance to the transmitter, by least squares with a Cauchy
-    loss, so that pixels around a corner do not pull. Cells in shadow are left out.
+    loss, so that pixels around a corner do not pull. Pixels in shadow are left out.
 
     Args:
         gain: (H, W).

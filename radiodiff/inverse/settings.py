@@ -45,14 +45,14 @@ class FilterSettings(Settings):
     self_ensemble: bool = False
     """Show the network every particle in another of a map's eight orientations, so that its
     one-sided errors cancel in the mean (self-ensemble, Timofte et al., 2016). Costs nothing; for
-    priors trained on turned maps (``train.augment``)."""
+    priors trained on all orientations (``train.augment``)."""
     walls: bool = False
     """Draw the walls between measurements inside and outside of buildings as outlines with few
     corners (:mod:`radiodiff.inverse.walls`), where buildings are not given and measurements lie
     inside some."""
     path_loss_model: bool = False
     """Where buildings are drawn or given, hold the gain between them against the dominant path
-    model (:mod:`radiodiff.inverse.propagation`). For maps of the prior's own size, with cells of
+    model (:mod:`radiodiff.inverse.propagation`). For maps of the prior's own size, with pixels of
     1 m; larger and smaller ones, and surveys, do without."""
     spacing: Spacing = "uniform"
     """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""

@@ -26,9 +26,9 @@ class VAESettings(Settings):
     """Sizes of the autoencoder; the defaults are the paper's (55.3 M parameters)."""
 
     widths: tuple[int, ...] = Field(default=(128, 256, 512), min_length=1)
-    """Channels of each level; every level but the last halves the map."""
+    """Channels of each scale; every scale but the last halves the map."""
     layers_per_block: int = Field(default=2, ge=1)
-    """Residual blocks per encoder level (the decoder has one more)."""
+    """Residual blocks per encoder scale (the decoder has one more)."""
     latent_channels: int = Field(default=3, ge=1)
     """Channels of the latent map."""
     mid_attention: bool = True

@@ -54,7 +54,7 @@ BYTES_PER_FILE = 4096
 
 
 class GeoJsonCity(Settings):
-    """A city of one's own in longitude and latitude, cut into tiles."""
+    """A custom city in longitude and latitude, cut into tiles."""
 
     buildings: Path
     """GeoJSON file with the footprints."""
@@ -65,7 +65,7 @@ class GeoJsonCity(Settings):
     bounds: tuple[float, float, float, float] | None = None
     """West, south, east, north in degrees of the part to use; without it, all of the buildings."""
     overlap: int = Field(default=0, ge=0)
-    """Pixels shared by neighbouring tiles."""
+    """Pixels that neighbouring tiles have in common."""
 
     @property
     def files(self) -> list[Path]:
@@ -74,7 +74,7 @@ class GeoJsonCity(Settings):
 
 
 class SimulateConfig(Settings):
-    """A simulated dataset, of either procedural layouts or the tiles of a city of one's own."""
+    """A simulated dataset, of either procedural layouts or the tiles of a custom city."""
 
     output: Path
     """Root of the tree. A tree begun with the same settings is continued."""
@@ -83,7 +83,7 @@ class SimulateConfig(Settings):
     layouts: int | None = Field(default=None, ge=1)
     """Number of procedural layouts."""
     city: GeoJsonCity | None = None
-    """A city of one's own instead of procedural layouts."""
+    """A custom city instead of procedural layouts."""
     first_map_id: int = Field(default=1, ge=0)
     """Id of the first layout; RadioMapSeer's splits use the ids 1 .. 700."""
     size: int = Field(ge=MIN_SIZE, le=MAX_SIZE)
@@ -330,7 +330,7 @@ def _settings(config: SimulateConfig) -> dict[str, Any]:
 
 
 def _write_manifest(root: Path, config: SimulateConfig, complete: bool) -> None:
-    """Write what made the tree; of a city of one's own also where its tiles lie."""
+    """Write what made the tree; of a custom city also where its tiles lie."""
     content = {
         "complete": complete,
         **provenance(config, device="cpu"),

@@ -82,7 +82,7 @@ def encode_layout(map_id: int, city: City, transmitters: np.ndarray) -> dict[Pat
 
 
 def encode_png(levels: np.ndarray) -> bytes:
-    """Encode (H, W) uint8 levels as an 8-bit gray PNG."""
+    """Encode (H, W) uint8 gray levels as an 8-bit gray PNG."""
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, format="PNG")
     return buffer.getvalue()

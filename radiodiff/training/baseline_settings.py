@@ -17,7 +17,7 @@ class RadioUNetSettings(Settings):
 
     name: Literal["radiounet"]
     first_widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
-    """Channels of the nine encoder levels of the first U-Net."""
+    """Channels of the nine encoder scales of the first U-Net."""
     second_widths: tuple[int, ...] = (20, 30, 40, 50, 60, 70, 90, 110, 150)
     """The same of the second."""
     head_widths: tuple[int, int] = (20, 20)
@@ -29,7 +29,7 @@ class UVMNetSettings(Settings):
 
     name: Literal["uvmnet"]
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
-    """Channels of the levels; the last two are equal."""
+    """Channels of the scales; the last two are equal."""
     grid: int = Field(64, ge=2)
     """Rows and columns on which the Bi-SSM blocks work."""
     states: int = Field(16, ge=1)
@@ -43,7 +43,7 @@ class RMEGANSettings(Settings):
 
     name: Literal["rmegan"]
     widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
-    """Channels of the generator's nine encoder levels."""
+    """Channels of the generator's nine encoder scales."""
     head_width: int = Field(20, ge=1)
     """Channels before its last layer."""
     discriminator_width: int = Field(64, ge=1)

@@ -24,7 +24,7 @@ MEASURED_SIGMA = (0.01, 0.3)
 """Range of a measurement's sigma, model range, drawn evenly in its logarithm."""
 UNKNOWN_SHARE = 0.65
 """Share of the samples with measured pixels whose other pixels hold nothing but noise: filters
-start there, and their first estimate is nearly as good as the last (docs/inverse.md, Steps)."""
+start there, and their first estimate is nearly as good as the last (docs/findings/inverse.md)."""
 BLOCK_SHARE = 0.25
 """Share of the masks made of blocks instead of single pixels."""
 BUILDINGS_SHARE = 0.25

@@ -46,7 +46,7 @@ class EmaSettings(Settings):
 
     decay: float = Field(gt=0, lt=1)
     every: int = Field(1, ge=1)
-    """Update once in so many steps."""
+    """Update once in N steps."""
     first_step: int = Field(0, ge=0)
     """Before this step there is no average."""
 
@@ -78,9 +78,9 @@ class TrainSettings(Settings):
     ema: EmaSettings | None
     log_every: int = Field(ge=1)
     spike_factor: float = Field(3.0, gt=1)
-    """A loss of more than so many times the median of the last 100 is logged with its maps."""
+    """A loss of more than N times the median of the last 100 is logged with its maps."""
     histogram_every: int | None = Field(None, ge=1)
-    """Histograms of weights and gradients to TensorBoard once in so many steps; null for none."""
+    """Histograms of weights and gradients to TensorBoard once in N steps; null for none."""
     validate_every: int = Field(ge=1)
     validation_maps: int = Field(ge=1)
     """How many maps of the validation split are scored."""

@@ -211,7 +211,7 @@ class ReproduceConfig(Settings):
     """The maps; simulation and prompt follow from scenario and method."""
     part: Part = "test"
     max_maps: int | None = Field(default=None, ge=1)
-    """Take the first so many maps of the part; null takes all."""
+    """Take the first N maps of the part; null takes all."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """Every seed draws other masks, noise and samples."""
     shadow_threshold: float | None = None

@@ -126,7 +126,7 @@ def import_modules(names: Iterable[str]) -> None:
 
 
 def _code_digest(settings: MethodSettings) -> str:
-    """Digest the file that a function of one's own, or a registered method, is written in."""
+    """Digest the file that a custom function, or of a registered method, is written in."""
     predict = load_method(settings).predict
     try:
         file = inspect.getsourcefile(predict)

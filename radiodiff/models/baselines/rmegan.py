@@ -3,10 +3,10 @@
 The generator is the first U-Net of RadioUNet. Its training has two phases: the first adds the
 direction in which power falls in free propagation to the objective, the second structure and the
 samples. Names and weights of the losses are those of the authors' code
-(github.com/achinthaw/RME-GAN); ``docs/baselines.md`` says what was left out of it and why.
+(github.com/achinthaw/RME-GAN); ``docs/explanation/baselines.md`` says what was left out and why.
 
-Maps are gray (B, 1, H, W). The losses work on levels, 256 times gray, as the authors' do, so that
-their weights apply.
+Maps are gray (B, 1, H, W). The losses work on gray levels, 256 times gray, as the authors' do, so
+that their weights apply.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class GeneratorWeights(Settings):
     adversarial: float = Field(ge=0)
     """Cross entropy of the discriminator's verdict, see :func:`adversarial_loss`."""
     squared: float = Field(ge=0)
-    """Mean squared error, levels^2."""
+    """Mean squared error, gray levels^2."""
     absolute: float = Field(ge=0)
-    """Mean absolute error, levels."""
+    """Mean absolute error, gray levels."""
     structure: float = Field(ge=0)
     """1 - MS-SSIM, see :func:`ms_ssim`."""
     direction: float = Field(ge=0)
     """Departure from the direction of free propagation, see :func:`direction_loss`."""
     variation: float = Field(ge=0)
-    """Total variation, levels summed over a map."""
+    """Total variation, gray levels summed over a map."""
     samples: float = Field(ge=0)
-    """Mean absolute error at the measured pixels, levels; nothing without measurements."""
+    """Mean absolute error at the measured pixels, gray levels; nothing without measurements."""
 
 
 # The authors add up the total variation over a batch of 30 maps, with a factor of 1e-7; their mix
@@ -88,7 +88,7 @@ class RMEGANGenerator(ModelMixin, ConfigMixin):
 
     Args:
         in_channels: channels of the input.
-        widths: channels of its nine encoder levels.
+        widths: channels of its nine encoder scales.
         head_width: channels before the last layer.
 
     Raises:
