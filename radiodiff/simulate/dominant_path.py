@@ -184,9 +184,9 @@ class Layout:
         """Return the path gain and which path to its last diffraction every pixel's path continues.
 
         Returns:
-            (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) int32 diffractions: pixels of
-            one number have the same losses up to that diffraction; -1 is line of sight, -2 buildings
-            and pixels without a path.
+            (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) int32 diffractions:
+            pixels of one number have the same losses up to that diffraction; -1 is line of sight,
+            -2 buildings and pixels without a path.
 
         Raises:
             InputError: the transmitter is in a building or off the map.

@@ -1,8 +1,8 @@
 """Where paths may cross the roofs: roof points on the walls, and horizontal paths between them.
 
-All roofs have one height. A path climbs in line of sight to a roof point, runs horizontally to another
-one and falls in line of sight. It enters a building's roof at the first point and leaves one at the
-second; every further wall it passes on its way, at roof height, costs an interaction.
+All roofs have one height. A path climbs in line of sight to a roof point, runs horizontally to
+another one and falls in line of sight. It enters a building's roof at the first point and leaves
+one at the second; every further wall it passes on its way, at roof height, costs an interaction.
 """
 
 from __future__ import annotations
