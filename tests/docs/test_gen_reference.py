@@ -1,4 +1,4 @@
-"""The generated pages list every script that reads a configuration, and every key with a meaning."""
+"""The generated pages cover every script that reads a configuration, and every module."""
 
 import importlib.util
 from pathlib import Path

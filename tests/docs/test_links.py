@@ -14,11 +14,18 @@ PAGES = [
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 GENERATED = ROOT / "docs" / "reference" / "configuration"
 PATH = re.compile(
-    r"\b((?:radiodiff|scripts|studies|configs|tests|docs)/[\w./-]+\.(?:py|yaml|md)|data/[\w-]+/[\w-]+)\b"
+    r"\b((?:radiodiff|scripts|studies|configs|tests|docs)/[\w./-]+\.(?:py|yaml|md)"
+    r"|data/[\w-]+/[\w-]+)\b"
 )
 MADE_BY_USERS = re.compile(
     r"NAME|data/(?:RadioMapSeer|pretrained/(?:vae|radiodiff|imagenet|radiounet|lpips)\b)"
 )
+
+
+def without_code(page: Path) -> str:
+    """The text of a page without fenced and indented code."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    return re.sub(r"^    .*$", "", text, flags=re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
@@ -29,7 +36,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page):
-    for link in LINK.findall(re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
+    for link in LINK.findall(without_code(page)):
         if link.startswith(("http://", "https://")):
             continue
         target, _, anchor = link.partition("#")
@@ -44,20 +51,13 @@ def test_every_link_leads_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_that_a_page_names_exists(page):
-    named = PATH.findall(page.read_text())
-    missing = [
-        name for name in named if not MADE_BY_USERS.search(name) and not (ROOT / name).exists()
-    ]
-    assert not missing
+    named = {name for name in PATH.findall(page.read_text()) if not MADE_BY_USERS.search(name)}
+    assert not [name for name in named if not (ROOT / name).exists()]
 
 
 def test_pages_that_code_and_configurations_name_exist():
-    sources = [
-        *ROOT.glob("radiodiff/**/*.py"),
-        *ROOT.glob("studies/*.py"),
-        *ROOT.glob("scripts/*.py"),
-    ]
-    sources += ROOT.glob("configs/**/*.yaml")
+    folders = ("radiodiff/**/*.py", "studies/*.py", "scripts/*.py", "configs/**/*.yaml")
+    sources = [path for pattern in folders for path in ROOT.glob(pattern)]
     named = {
         name for path in sources for name in re.findall(r"docs/[\w./-]+?\.md", path.read_text())
     }
