@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
 import yaml
 
 import radiodiff
 from radiodiff.config import Settings, SettingsT, load_config, save_config
 from radiodiff.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 WORKER_PREFIX = f"{InputError.__module__}.{InputError.__qualname__}: "
 """How a traceback introduces the message of an InputError."""
@@ -55,6 +57,13 @@ def parse_config(
     return config, arguments
 
 
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Add ``--resume`` to a training script."""
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest complete checkpoint"
+    )
+
+
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a script's ``main``; a user's mistake becomes one line on stderr and status 2."""
     try:
@@ -72,6 +81,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
 
 def provenance(config: Settings, device: str | torch.device) -> dict[str, Any]:
     """Return what made a result: versions, git revision, device and the whole configuration."""
+    import torch  # here, so that a command line is answered before it is loaded
+
     return {
         "radiodiff": radiodiff.__version__,
         "git_revision": _git_revision(),

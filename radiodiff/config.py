@@ -10,13 +10,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from radiodiff.errors import InputError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+"""What networks compute in."""
 
 
 class Settings(BaseModel):

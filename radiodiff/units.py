@@ -15,12 +15,14 @@ Source: RadioMapSeer (Yapar et al., "The first pathloss radio map prediction cha
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
-Array = TypeVar("Array", float, np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", float, np.ndarray, "torch.Tensor")
 
 GAIN_MIN_DB = -147.0
 """Path gain of gray level 0: anything weaker is truncated to it."""

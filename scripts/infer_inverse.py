@@ -8,7 +8,8 @@ import argparse
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.experiments.inverse_benchmark import InverseConfig, format_summary, run_benchmark
+from radiodiff.experiments.inverse_benchmark import format_summary, run_benchmark
+from radiodiff.experiments.settings import InverseConfig
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 
 

@@ -17,19 +17,13 @@ its default, and a table should say which was used:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
 from radiodiff.errors import InputError
+from radiodiff.evaluation.settings import Averaging, PsnrPeak, RmseUnit, SsimWindow
 from radiodiff.units import GAIN_RANGE_DB, RESOLUTION_M
-
-RmseUnit = Literal["gray", "model", "db"]
-PsnrPeak = Literal["full_scale", "truth_range"]
-SsimWindow = Literal["uniform", "gaussian"]
-Averaging = Literal["maps", "pooled"]
 
 _RMSE_SCALE: dict[RmseUnit, float] = {"gray": 1.0, "model": 2.0, "db": GAIN_RANGE_DB}
 

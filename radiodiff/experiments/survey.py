@@ -21,7 +21,8 @@ from radiodiff.data.images import read_mask
 from radiodiff.data.survey import Grid, Survey, SurveySettings, read_survey
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
-from radiodiff.experiments.inverse_benchmark import SamplerSettings, load_pipeline
+from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.settings import SamplerSettings
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.sensing import outlines, truncation_floor

@@ -7,8 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
-from radiodiff.inverse.levels import Spacing
-from radiodiff.inverse.resampling import Resampling
+
+Spacing = Literal["uniform", "log_snr", "mean_map"]
+Resampling = Literal["systematic", "multinomial", "none"]
+Prediction = Literal["epsilon", "v_prediction"]
+Interpolator = Literal["nearest", "linear", "rbf", "kriging"]
 
 
 class FilterSettings(Settings):

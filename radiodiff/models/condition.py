@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Literal
 
 import torchvision
 from torch import Tensor, nn
@@ -16,8 +15,6 @@ from torch import Tensor, nn
 from radiodiff.errors import InputError
 from radiodiff.models.layers import ResidualBlock, group_norm
 from radiodiff.weights import read_checkpoint
-
-PromptEncoder = Literal["swin_t", "swin_s", "swin_b", "convolutional"]
 
 
 class SwinPyramid(nn.Module):

@@ -14,7 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
-from radiodiff.models.condition import ConvolutionalPyramid, PromptEncoder, SwinPyramid
+from radiodiff.models.condition import ConvolutionalPyramid, SwinPyramid
 from radiodiff.models.layers import (
     AdaptiveFourierFilter,
     BottleneckAttention,
@@ -25,9 +25,9 @@ from radiodiff.models.layers import (
     group_norm,
     resize,
 )
+from radiodiff.models.settings import Preconditioning, PromptEncoder
 
 Attenuation = Literal["constant", "linear"]
-Preconditioning = Literal["released", "unit_variance"]
 
 
 class EncoderLevel(nn.Module):

@@ -24,7 +24,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -33,8 +32,8 @@ from shapely.geometry import Polygon
 from radiodiff.errors import InputError
 from radiodiff.simulate.city import City
 from radiodiff.simulate.polygons import rasterise
+from radiodiff.simulate.settings import Simulation
 
-Simulation = Literal["DPM", "carsDPM", "IRT2", "carsIRT2", "IRT4", "carsIRT4"]
 LAYERS = {"buildings_complete": "buildings", "cars": "vehicles", "roads": "roads"}
 """Folder of a layer in the tree -> attribute of the city."""
 MANIFEST = "manifest.json"

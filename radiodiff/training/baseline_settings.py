@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from radiodiff.config import Settings
-from radiodiff.models.baselines.rmegan import FIRST_PHASE, SECOND_PHASE, GeneratorWeights
-from radiodiff.training.experiments import Experiment
-from radiodiff.training.settings import OptimizerSettings
+from radiodiff.models.baselines.settings import FIRST_PHASE, SECOND_PHASE, GeneratorWeights
+from radiodiff.training.settings import Experiment, OptimizerSettings
 
 
 class RadioUNetSettings(Settings):

@@ -5,14 +5,11 @@ Timesteps index the levels ``alphas_cumprod`` of the schedule, from the cleanest
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from radiodiff.data.measurements import BLOCK_SHAPE
-
-NoiseLevels = Literal["uniform", "log_normal"]
+from radiodiff.training.settings import NoiseLevels
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
 """Distribution of ln(sigma) of ``log_normal`` (Karras et al., 2022, table 1)."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from radiodiff.config import Settings
-from radiodiff.processes import Precision
+from radiodiff.config import Precision, Settings
+from radiodiff.data.settings import DataConfig
+from radiodiff.data.splits import Part
+from radiodiff.diffusion.settings import DecoupledSettings
+from radiodiff.inverse.settings import Prediction
+from radiodiff.models.settings import Preconditioning, PromptEncoder, VAELossSettings, VAESettings
+
+NoiseLevels = Literal["uniform", "log_normal"]
 
 
 class OptimizerSettings(Settings):
@@ -102,3 +109,119 @@ class TrainSettings(Settings):
                 f"{self.accumulation}"
             )
         return self
+
+
+class Experiment(Settings):
+    """What every training run has."""
+
+    output: Path
+    """Run directory: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, model/."""
+    data: DataConfig
+    train: TrainSettings
+    optimizer: OptimizerSettings
+    start_from: Path | None = None
+    """A network of the same sizes whose weights are the initial ones, to tune it to other maps: the
+    folder of one ``config.json``, such as data/pretrained/radiodiff-small/denoiser."""
+
+
+class VAEExperiment(Experiment):
+    """Stage one of RadioDiff: the KL autoencoder (``scripts/train_vae.py``)."""
+
+    model: VAESettings
+    loss: VAELossSettings
+    discriminator_optimizer: OptimizerSettings
+
+
+class DenoiserSettings(Settings):
+    """Sizes of the attention U-Net; see :class:`radiodiff.models.denoiser.DecoupledUNet`."""
+
+    dim: int = Field(ge=8)
+    dim_mults: tuple[int, ...] = Field(min_length=2)
+    prompt_encoder: PromptEncoder
+    prompt_weights: str | None = None
+    """Weights of a Swin encoder: null, a local file, or a torchvision name (IMAGENET1K_V1)."""
+    prompt_width: int | None = Field(None, ge=8)
+    patch_size: int = Field(1, ge=1)
+    window_sizes: tuple[int, ...]
+    aft: bool
+    """Adaptive FFT filter on the bottleneck of both decoders: RadioDiff, eq. (22)."""
+    fourier_scale: float = Field(16.0, gt=0)
+    preconditioning: Preconditioning = "released"
+
+
+class LDMExperiment(Experiment):
+    """Stage two of RadioDiff: the decoupled latent diffusion (``scripts/train_ldm.py``)."""
+
+    vae: Path
+    """What stage one exported: the folder ``model`` of its run directory."""
+    latents: Path | None = None
+    """What scripts/encode_latents.py wrote of the training maps; null encodes on the fly."""
+    latent_scale: float | None = Field(gt=0)
+    """Factor on the latents (0.3 in the released code); null measures it on the validation maps so
+    that latents have unit variance."""
+    model: DenoiserSettings
+    diffusion: DecoupledSettings
+    sampling_steps: int = Field(ge=1)
+    """Sampler steps of the maps generated for validation."""
+    zero_buildings: bool = False
+    """Have the pipeline set building interiors to gray 0, as RadioMapSeer does."""
+
+
+class PriorSettings(Settings):
+    """Sizes of the unconditional prior; see :class:`radiodiff.inverse.prior.PatchUNet`."""
+
+    patch_size: int = Field(ge=1)
+    block_out_channels: tuple[int, ...] = Field(min_length=1)
+    layers_per_block: int = Field(ge=1)
+    attention: bool
+    norm_num_groups: int = Field(16, ge=1)
+    level_map: bool = False
+    """The network takes a noise level for every pixel: needed by ``noise_path: fixed_level``."""
+
+
+class PriorExperiment(Experiment):
+    """The unconditional DDPM prior of RadioDiff-Inverse (``scripts/train_prior.py``)."""
+
+    model: PriorSettings
+    num_train_timesteps: int = Field(1000, ge=2)
+    prediction_type: Prediction = "epsilon"
+    """What the network predicts: ``epsilon`` (the paper's prior) or ``v_prediction``, which weighs
+    all noise levels evenly and suits bfloat16."""
+    noise_levels: NoiseLevels = "uniform"
+    """Levels trained at: every timestep alike, as in DDPM, or ln(sigma) normal with mean -1.2 and
+    standard deviation 1.2 (Karras et al., 2022, table 1), for priors that will see dense samples:
+    with the paper's schedule 70 % of the timesteps hold more noise than signal. With
+    ``model.level_map`` 85 % of the samples have cleaner pixels among the others."""
+
+    @model_validator(mode="after")
+    def _level_map_predicts_velocity(self) -> PriorExperiment:
+        if self.model.level_map and self.prediction_type != "v_prediction":
+            raise ValueError("model.level_map goes with prediction_type v_prediction")
+        return self
+
+
+class DecoderExperiment(Experiment):
+    """The tuning of a decoder (``scripts/train_decoder.py``)."""
+
+    pipeline: Path
+    """What stage two exported: the folder ``model`` of its run directory."""
+    sampling_steps: int = Field(ge=1)
+    """Sampler steps of the latents that are decoded, in training and validation."""
+
+
+class EncodeConfig(Settings):
+    """Which autoencoder encodes which maps (``scripts/encode_latents.py``)."""
+
+    output: Path
+    """Run directory: latents.npy and manifest.json."""
+    vae: Path
+    """What stage one exported: the folder ``model`` of its run directory."""
+    data: DataConfig
+    """The maps, as in the configuration of stage two; the prompt is not read."""
+    part: Part = "train"
+    augmented: bool
+    """Encode all eight flips and quarter turns; stage two needs them where it augments."""
+    precision: Literal["fp32", "bf16"]
+    """Precision of the autoencoder."""
+    batch_size: int = Field(ge=1)
+    """Images encoded at a time."""

@@ -21,7 +21,6 @@ from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, make_denoiser
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import VAELoss, build_vae
-from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
 from radiodiff.training.latents import (
     check_latent_stride,
     encode,
@@ -37,6 +36,7 @@ from radiodiff.training.scoring import (
     score_maps,
     without_gradients,
 )
+from radiodiff.training.settings import LDMExperiment, PriorExperiment, VAEExperiment
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from radiodiff.diffusion.decoupled import DecoupledScheduler, DecoupledSettings, sample
+from radiodiff.diffusion.decoupled import DecoupledScheduler, sample
+from radiodiff.diffusion.settings import DecoupledSettings
 from radiodiff.errors import InputError
 
 N = 50_000

@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
-from radiodiff.data.radiomapseer import DataConfig, Simulation
+from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import Part
-from radiodiff.evaluation.intervals import Interval
 from radiodiff.evaluation.paper import TABLES
-from radiodiff.evaluation.predictions import MetricConfig
-from radiodiff.experiments.methods import SamplingSettings
+from radiodiff.evaluation.settings import Interval, MetricConfig
+from radiodiff.experiments.settings import SamplingSettings
+from radiodiff.simulate.settings import Simulation
 
 ANY = "any"
 """Variant of a method that serves every scenario."""
