@@ -25,7 +25,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class Settings(BaseModel):
     """Base of every configuration section: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

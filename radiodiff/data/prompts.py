@@ -2,8 +2,8 @@
 
 RadioDiff stacks environment features along the channel axis; its released weights expect those of
 ``PAPER_PROMPT``. A feature is a function of the :class:`Scene` that returns one (H, W) channel;
-adding one to ``PROMPT_FEATURES`` makes it available to every configuration. Configurations check the
-names, so what takes long to import is imported where it is used.
+adding one to ``PROMPT_FEATURES`` makes it available to every configuration. Configurations check
+the names, so what takes long to import is imported where it is used.
 """
 
 from __future__ import annotations

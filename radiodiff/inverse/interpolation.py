@@ -11,7 +11,6 @@ from scipy.optimize import curve_fit
 from scipy.spatial import cKDTree
 
 from radiodiff.errors import InputError
-from radiodiff.inverse.settings import Interpolator
 
 NEIGHBOURS = 16
 """Samples in the moving neighbourhood of kriging and of the radial basis functions."""
@@ -180,7 +179,7 @@ def _points(mask: np.ndarray) -> np.ndarray:
     return points
 
 
-INTERPOLATORS: dict[Interpolator, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+INTERPOLATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "nearest": nearest,
     "linear": linear,
     "rbf": radial_basis,
