@@ -6,6 +6,7 @@ MkDocs runs this file as a hook (``mkdocs.yml``) and mkdocstrings loads :class:`
 from __future__ import annotations
 
 import ast
+import html
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "radiodiff"
 CONFIGURATION = "reference/configuration"
 API = "reference/api"
+BAR = "&#124;"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -107,13 +109,18 @@ def _is_nested(key: ConfigKey) -> bool:
 
 
 def _row(key: ConfigKey) -> str:
-    cells = [
-        f"`{key.path}`",
-        f"`{key.type}`",
-        "**required**" if key.default is None else f"`{key.default}`",
-        key.meaning,
+    columns = [
+        _code(key.path),
+        _code(key.type),
+        "**required**" if key.default is None else _code(key.default),
+        key.meaning.replace("|", BAR),
     ]
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(columns)} |"
+
+
+def _code(text: str) -> str:
+    """Return text as code; in a table a bar would end the column, even in Markdown's own code."""
+    return f"<code>{html.escape(text).replace('|', BAR)}</code>"
 
 
 def api_pages() -> dict[str, str]:

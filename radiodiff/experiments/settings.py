@@ -85,6 +85,7 @@ class GenerateConfig(Settings):
     max_maps: int | None = Field(default=None, ge=1)
     """Generate the first N maps of the part; null generates all."""
     num_inference_steps: int = Field(ge=1)
+    """Evaluations of the denoiser for each map."""
     mode: Mode | None = None
     """``mean`` or ``sample``; null takes what the model was trained with."""
     zero_buildings: bool
@@ -92,7 +93,9 @@ class GenerateConfig(Settings):
     seed: int = Field(0, ge=0)
     """A map's noise follows from the seed and its name alone."""
     batch_size: int = Field(ge=1)
+    """Maps generated at a time."""
     dtype: Literal["float32", "bfloat16"]
+    """Precision of the networks."""
 
 
 class SurveyDemo(Settings):
@@ -101,6 +104,7 @@ class SurveyDemo(Settings):
     config: Path
     """Configuration of ``scripts/infer_inverse.py --measurements``; it gives noise and power."""
     points: int = Field(ge=10)
+    """Measurements that the reconstruction sees."""
     held_out: int = Field(ge=1)
     """Further measurements that the reconstruction is compared with."""
 
@@ -109,6 +113,7 @@ class DemoConfig(SamplerSettings):
     """Which weights are shown, and on what; the sampler's settings are the inverse method's."""
 
     output: Path
+    """Folder of the figure, the table and the survey."""
     model: Path
     """RadioDiff."""
     city_seed: int = Field(ge=0)

@@ -15,6 +15,7 @@ class RadioUNetSettings(Settings):
     """RadioUNet; the defaults are the authors' sizes (13.3 M parameters)."""
 
     name: Literal["radiounet"]
+    """Selects this network."""
     first_widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
     """Channels of the nine encoder scales of the first U-Net."""
     second_widths: tuple[int, ...] = (20, 30, 40, 50, 60, 70, 90, 110, 150)
@@ -27,6 +28,7 @@ class UVMNetSettings(Settings):
     """UVM-Net; the defaults are the authors' sizes (1004 M parameters)."""
 
     name: Literal["uvmnet"]
+    """Selects this network."""
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     """Channels of the scales; the last two are equal."""
     grid: int = Field(64, ge=2)
@@ -41,6 +43,7 @@ class RMEGANSettings(Settings):
     """RME-GAN; the defaults are the authors' sizes and weights."""
 
     name: Literal["rmegan"]
+    """Selects this network."""
     widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
     """Channels of the generator's nine encoder scales."""
     head_width: int = Field(20, ge=1)
@@ -93,5 +96,6 @@ class BaselineExperiment(Experiment):
     model: Annotated[
         RadioUNetSettings | UVMNetSettings | RMEGANSettings, Field(discriminator="name")
     ]
+    """The network, chosen by ``name``, and its sizes."""
     measurements: MeasurementSettings | None
     """What is measured of every map; null for a network that sees the prompt alone."""

@@ -33,6 +33,7 @@ class OptimizerSettings(Settings):
     warmup_steps: int = Field(0, ge=0)
     """Steps of linear warm-up from zero."""
     weight_decay: float = Field(ge=0)
+    """Decoupled weight decay of AdamW and Muon."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Of AdamW."""
     gradient_clip: float | None = Field(gt=0)
@@ -52,6 +53,7 @@ class EmaSettings(Settings):
     """Exponential moving average of the weights; the average is what is validated and exported."""
 
     decay: float = Field(gt=0, lt=1)
+    """Share of the average that an update keeps."""
     every: int = Field(1, ge=1)
     """Update once in N steps."""
     first_step: int = Field(0, ge=0)
@@ -62,11 +64,13 @@ class TrainSettings(Settings):
     """How long, how large, how precise, and what to keep."""
 
     steps: int = Field(ge=1)
+    """Updates of the run."""
     batch_size: int = Field(ge=1)
     """Samples in one update over all processes and micro-batches."""
     accumulation: int = Field(1, ge=1)
     """Micro-batches in one update."""
     precision: Precision
+    """Of the computation; weights, moments and averages stay float32."""
     channels_last: bool = False
     """Keep images in channels-last memory, which convolutions in bfloat16 prefer."""
     compile: bool = False
@@ -80,20 +84,26 @@ class TrainSettings(Settings):
     augment: bool = True
     """Random flips and quarter turns of map and prompt together."""
     seed: int = Field(ge=0)
+    """Initial weights, samples and noise follow from it."""
     num_workers: int = Field(0, ge=0)
     """Data loading processes for each training process."""
     ema: EmaSettings | None
     log_every: int = Field(ge=1)
+    """Log losses and speed once in N steps."""
     spike_factor: float = Field(3.0, gt=1)
     """A loss of more than N times the median of the last 100 is logged with its maps."""
     histogram_every: int | None = Field(None, ge=1)
     """Histograms of weights and gradients to TensorBoard once in N steps; null for none."""
     validate_every: int = Field(ge=1)
+    """Score validation maps once in N steps."""
     validation_maps: int = Field(ge=1)
     """How many maps of the validation split are scored."""
     checkpoint_every: int = Field(ge=1)
+    """Write a checkpoint once in N steps."""
     keep_last: int = Field(2, ge=1)
+    """Number of newest checkpoints that stay."""
     keep_every: int | None = Field(None, ge=1)
+    """Checkpoints of every N-th step stay as well; null for none."""
 
     @model_validator(mode="after")
     def _sharded_precision(self) -> TrainSettings:
@@ -136,17 +146,25 @@ class DenoiserSettings(Settings):
     """Sizes of the attention U-Net; see :class:`radiodiff.models.denoiser.DecoupledUNet`."""
 
     dim: int = Field(ge=8)
+    """Channels of the first scale."""
     dim_mults: tuple[int, ...] = Field(min_length=2)
+    """Channels of every scale in units of ``dim``, from fine to coarse."""
     prompt_encoder: PromptEncoder
+    """Encodes the prompt: a Swin transformer (paper: swin_b), or a small convolutional network."""
     prompt_weights: str | None = None
     """Weights of a Swin encoder: null, a local file, or a torchvision name (IMAGENET1K_V1)."""
     prompt_width: int | None = Field(None, ge=8)
+    """Channels of the first scale of the convolutional encoder; null is ``dim``."""
     patch_size: int = Field(1, ge=1)
+    """The U-Net works on squares of this many latent pixels a side, unfolded into channels."""
     window_sizes: tuple[int, ...]
+    """Side of the averaging windows of the condition attention, one per scale."""
     aft: bool
     """Adaptive FFT filter on the bottleneck of both decoders: RadioDiff, eq. (22)."""
     fourier_scale: float = Field(16.0, gt=0)
+    """Standard deviation of the frequencies that encode the time."""
     preconditioning: Preconditioning = "released"
+    """``released``, or ``unit_variance``: outputs of one size (docs/explanation/networks.md)."""
 
 
 class LDMExperiment(Experiment):
@@ -171,10 +189,15 @@ class PriorSettings(Settings):
     """Sizes of the unconditional prior; see :class:`radiodiff.inverse.prior.PatchUNet`."""
 
     patch_size: int = Field(ge=1)
+    """Side of the patches of a map that are unfolded into channels."""
     block_out_channels: tuple[int, ...] = Field(min_length=1)
+    """Channels of every scale, from fine to coarse."""
     layers_per_block: int = Field(ge=1)
+    """Residual blocks per encoder scale."""
     attention: bool
+    """Attention at the coarsest scale."""
     norm_num_groups: int = Field(16, ge=1)
+    """Groups of the group normalisations."""
     level_map: bool = False
     """The network takes a noise level for every pixel: needed by ``noise_path: fixed_level``."""
 
@@ -184,6 +207,7 @@ class PriorExperiment(Experiment):
 
     model: PriorSettings
     num_train_timesteps: int = Field(1000, ge=2)
+    """Noise levels of the DDPM schedule."""
     prediction_type: Prediction = "epsilon"
     """What the network predicts: ``epsilon`` (the paper's prior) or ``v_prediction``, which weighs
     all noise levels evenly and suits bfloat16."""
@@ -219,6 +243,7 @@ class EncodeConfig(Settings):
     data: DataConfig
     """The maps, as in the configuration of stage two; the prompt is not read."""
     part: Part = "train"
+    """Part of the split that is encoded."""
     augmented: bool
     """Encode all eight flips and quarter turns; stage two needs them where it augments."""
     precision: Literal["fp32", "bf16"]

@@ -31,12 +31,23 @@ def test_every_script_with_a_configuration_has_a_page(generator):
 
 def test_a_page_has_type_default_and_meaning_of_a_key(generator):
     page = generator.configuration_pages()["reference/configuration/infer_inverse.md"]
-    assert (
-        "| `data.fractions` | `[float, float, float]` | `[0.8, 0.1, 0.1]` | Of train, val" in page
-    )
-    assert "| `data.root` | `path` | **required** | The folder" in page
+    fractions = "<code>data.fractions</code> | <code>[float, float, float]</code>"
+    assert f"| {fractions} | <code>[0.8, 0.1, 0.1]</code> | Of train, val" in page
+    assert "| <code>data.root</code> | <code>path</code> | **required** | The folder" in page
+    assert "<code>path &#124; null</code>" in page  # a plain bar would end the column
     assert "## InverseConfig" in page  # both of its configurations
     assert "## SurveyConfig" in page
+
+
+def test_every_key_has_a_meaning(generator):
+    models = [
+        model
+        for script in (ROOT / "scripts").glob("*.py")
+        for model in generator.configuration_models(script)
+    ]
+    keys = [key for model in models for key in generator.config_keys(model)]
+    assert len(keys) > 500
+    assert not sorted({key.path for key in keys if not key.meaning})
 
 
 def test_every_module_is_on_one_page_of_the_api(generator):
