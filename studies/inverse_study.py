@@ -1,4 +1,4 @@
-"""Figures of docs/inverse.md that need a trained prior.
+"""Figures of docs/findings/inverse.md that need a trained prior.
 
 `python studies/inverse_study.py STUDY PRIOR ROOT [--split all --part test --maps 28]`, where STUDY
 is one of the functions below and ROOT a RadioMapSeer tree. Each prints the rows of its table.
@@ -22,7 +22,8 @@ from torch import Tensor
 
 from radiodiff.cli import run_main
 from radiodiff.data.measurements import Measurements, measure, pixel_mask
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.evaluation import metrics
 from radiodiff.experiments.inverse_benchmark import load_pipeline, score
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey

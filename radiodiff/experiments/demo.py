@@ -8,20 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.config import Settings, load_config
+from radiodiff.config import load_config
 from radiodiff.data.measurements import Measurements, measure, pixel_mask
 from radiodiff.data.survey import read_survey
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation.figures import comparison_figure, save_figure
 from radiodiff.evaluation.metrics import iou
-from radiodiff.evaluation.predictions import MetricConfig, score_maps
+from radiodiff.evaluation.predictions import score_maps
+from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.evaluation.tables import markdown_table, mean_values
-from radiodiff.experiments.inverse_benchmark import SamplerSettings, load_pipeline
+from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.settings import DemoConfig
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 from radiodiff.inverse.interpolation import kriging, linear, nearest
 from radiodiff.simulate import dominant_path
@@ -35,41 +36,6 @@ GENERATED = "RadioDiff"
 MEASURED = "RadioDiff-Inverse"
 CORNER = (8.4, 49.0)
 """Longitude and latitude that the survey gives to the city's south-western corner."""
-
-
-class SurveyDemo(Settings):
-    """Measurements that are made up on the city and reconstructed."""
-
-    config: Path
-    """Configuration of ``scripts/infer_inverse.py --measurements``."""
-    noise_std_db: float = Field(gt=0)
-    """Noise of the measurements, which the reconstruction is told."""
-    transmit_power_dbm: float
-    """Transmit power, which the reconstruction is told."""
-    points: int = Field(ge=10)
-    held_out: int = Field(ge=1)
-    """Further measurements that the reconstruction is compared with."""
-
-
-class DemoConfig(SamplerSettings):
-    """Which weights are shown, and on what; the sampler's settings are the inverse method's."""
-
-    output: Path
-    model: Path
-    """RadioDiff."""
-    city_seed: int = Field(ge=0)
-    """Of the city. Training cities are drawn from other generators, seeded with three numbers."""
-    num_maps: int = Field(ge=1)
-    """Transmitters in that city."""
-    sampling_steps: int = Field(ge=1)
-    """Steps of RadioDiff."""
-    missing_ratio: float = Field(gt=0, lt=1)
-    """Share of pixels without a measurement."""
-    noise_std: float = Field(ge=0)
-    """Noise of a measurement, model range."""
-    survey: SurveyDemo
-    seed: int = Field(ge=0)
-    """Of measurements, particles and measurements."""
 
 
 def run_demo(config: DemoConfig) -> str:

@@ -14,7 +14,8 @@ from radiodiff.cli import open_run_directory, provenance, write_json
 from radiodiff.data.survey import Survey, read_survey
 from radiodiff.data.surveys.samples import dropped_lines
 from radiodiff.data.surveys.settings import SurveySettings
-from radiodiff.experiments.inverse_benchmark import SamplerSettings, load_pipeline
+from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.settings import SamplerSettings
 from radiodiff.experiments.survey_buildings import check_samples_outside, read_buildings
 from radiodiff.experiments.survey_files import (
     SurveyMap,

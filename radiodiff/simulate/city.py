@@ -199,7 +199,7 @@ class City:
 
         Args:
             size: side of a tile in pixels.
-            overlap: pixels shared by neighbouring tiles, 0 .. size - 1. The last tile of a row or
+            overlap: pixels common to neighbouring tiles, 0 .. size - 1. The last tile of a row or
                 column is moved back so as to end with the city, and so may overlap more.
 
         Yields:
