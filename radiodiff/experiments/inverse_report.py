@@ -1,4 +1,4 @@
-"""What the benchmark of RadioDiff-Inverse leaves to look at; simulated maps where none are given."""
+"""What the benchmark of RadioDiff-Inverse leaves to look at; simulated maps if none are given."""
 
 from __future__ import annotations
 
