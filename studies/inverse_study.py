@@ -1,4 +1,4 @@
-"""Figures of docs/inverse.md that need a trained prior.
+"""Figures of docs/findings/inverse.md that need a trained prior.
 
 `python studies/inverse_study.py STUDY PRIOR ROOT [--split all --part test --maps 28]`, where STUDY
 is one of the functions below and ROOT a RadioMapSeer tree. Each prints the rows of its table.
@@ -21,8 +21,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from radiodiff.cli import run_main
-from radiodiff.data.measurements import MeasurementProtocol, Measurements, observe_map
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
+from radiodiff.data.measurements import Measurements, observe_map
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.evaluation import metrics
 from radiodiff.experiments.batches import make_batch
 from radiodiff.experiments.inverse_benchmark import score
@@ -126,7 +127,16 @@ class Study:
         return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-COLUMNS = ("psnr", "ssim", "iou", "transmitter_m", "coverage_90", "quantile_90", "seconds")
+COLUMNS = (
+    "psnr",
+    "ssim",
+    "iou",
+    "iou_gain",
+    "transmitter_m",
+    "coverage_90",
+    "quantile_90",
+    "seconds",
+)
 
 
 def print_row(label: str, found: dict[str, float]) -> None:
@@ -277,6 +287,7 @@ def survey(study: Study) -> None:
                         "value": "received_dbm",
                         "transmit_power_dbm": TRANSMIT_POWER_DBM,
                         "noise_std_db": float(model_std_to_db(0.05)),
+                        "resolution_m": 1.0,
                         "origin": (0, 0),
                         "shape": measured.mask.shape[-2:],
                     },

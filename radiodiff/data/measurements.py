@@ -1,7 +1,7 @@
 """Sparse, noisy power measurements on a map's grid: what they say, and how sure they are.
 
-:class:`MeasurementProtocol` says how a map is measured, and :func:`observe_map` measures it: every
-benchmark, table, training and demo goes through them.
+:class:`~radiodiff.data.settings.MeasurementProtocol` says how a map is measured, and
+:func:`observe_map` measures it: every benchmark, table, training and demo goes through them.
 """
 
 from __future__ import annotations
@@ -9,38 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from radiodiff.config import Settings
 from radiodiff.data.masks import block_mask, pixel_mask
 from radiodiff.data.points import PointMeasurements
+from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.errors import InputError
 from radiodiff.units import db_std_to_model, db_to_model, model_to_db
 
 BUILDING_VALUE = -1.0
 """Path gain inside a building, model range: the truncation of RadioMapSeer."""
-
-
-class MeasurementProtocol(Settings):
-    """How a map is measured (RadioDiff-Inverse, section V)."""
-
-    kind: Literal["pixel", "block"] = "pixel"
-    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
-    missing_ratio: float = Field(ge=0, lt=1)
-    """Share of pixels that are not observed."""
-    aware: bool = False
-    """The buildings are known: their pixels are observed as well, exactly, and the ratio counts
-    outdoor pixels only."""
-    noise_std: float = Field(ge=0)
-    """Sigma of a measurement, model range [-1, 1] as in the paper."""
-    quantise_db: float | None = Field(default=None, gt=0)
-    """Measurements are rounded to this step in dB, e.g. 1 as handsets do; the rounding error
-    is added to the stated noise."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +119,7 @@ def measure(
     generator: torch.Generator,
     quantise_db: float | None = None,
 ) -> Measurements:
-    """Observe maps through a mask with Gaussian noise, eq. (21): y = A x + n.
+    """Observe maps through a mask with Gaussian noise, y = A x + n: RadioDiff-Inverse, eq. (21).
 
     Args:
         gain: (B, 1, H, W) true maps, model range.

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from radiodiff.data.measurements import (
-    MeasurementProtocol,
-    Measurements,
-    observe_map,
-    stack_measurements,
-)
+from radiodiff.data.measurements import Measurements, observe_map, stack_measurements
 from radiodiff.data.prompts import FACTS, Fact, withheld_features
 from radiodiff.data.radiomapseer import RadioMapSeer, Sample
+from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.errors import InputError
 from radiodiff.training.stream import mix_seed
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from pydantic import Field
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance
-from radiodiff.config import Settings
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
-from radiodiff.data.splits import Part
-from radiodiff.diffusion.decoupled import Mode
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.experiments.fingerprints import (
@@ -24,6 +19,7 @@ from radiodiff.experiments.fingerprints import (
     digest_folder,
     digest_of,
 )
+from radiodiff.experiments.settings import GenerateConfig
 from radiodiff.files import replacing, write_json
 from radiodiff.processes import join_processes
 from radiodiff.training.stream import mix_seed
@@ -33,29 +29,6 @@ MADE_BY = "radiodiff made_by"
 """Text of a PNG: the digest of what the map followed from."""
 MAY_DIFFER = ("max_maps", "batch_size", "data.cache")
 """Settings that a map does not depend on."""
-
-
-class GenerateConfig(Settings):
-    """Which weights generate which maps."""
-
-    output: Path
-    """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit levels as in the dataset."""
-    model: Path
-    """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
-    data: DataConfig
-    """The cities and transmitters. ``prompt_features`` must be those of the model."""
-    part: Part = "test"
-    max_maps: int | None = Field(default=None, ge=1)
-    """Generate the first N maps of the part; null generates all."""
-    num_inference_steps: int = Field(ge=1)
-    mode: Mode | None = None
-    """``mean`` or ``sample``; null takes what the model was trained with."""
-    zero_buildings: bool
-    """Set building interiors to gray 0, as they are in RadioMapSeer."""
-    seed: int = Field(0, ge=0)
-    """A map's noise follows from the seed and its name alone."""
-    batch_size: int = Field(ge=1)
-    dtype: Literal["float32", "bfloat16"]
 
 
 def generate_maps(config: GenerateConfig) -> Path:
@@ -83,7 +56,8 @@ def generate_maps(config: GenerateConfig) -> Path:
     dataset = build_dataset(config.data, config.part)
     if state.is_main_process:
         directory = open_run_directory(config.output, config, MAY_DIFFER)
-        write_json(directory / "made_by.json", provenance(config, state.device))
+        made_by = provenance(config, state.device)
+        write_json(directory / "made_by.json", {**made_by, "buildings": dataset.building_sources()})
     maps = config.output / "maps"
     maps.mkdir(parents=True, exist_ok=True)
     count = min(len(dataset), config.max_maps or len(dataset))

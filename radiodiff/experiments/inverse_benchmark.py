@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance
-from radiodiff.data.measurements import MeasurementProtocol
-from radiodiff.data.radiomapseer import DataConfig, Sample, build_dataset
-from radiodiff.data.splits import Part
+from radiodiff.data.radiomapseer import Sample, build_dataset
 from radiodiff.evaluation import metrics
-from radiodiff.evaluation.predictions import MetricConfig, score_maps
+from radiodiff.evaluation.predictions import score_maps
+from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.experiments.batches import MapBatch, make_batch
-from radiodiff.experiments.sampling import SamplerSettings, load_pipeline, reconstruct
+from radiodiff.experiments.sampling import load_pipeline, reconstruct
+from radiodiff.experiments.settings import InverseConfig
 from radiodiff.files import write_json, write_text
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
@@ -33,35 +32,6 @@ NORMAL_90 = 1.6449
 METHOD = "radiodiff-inverse"
 CONVENTIONS = MetricConfig(rmse_unit="model")
 """Those of RadioDiff-Inverse, Tables I-III."""
-
-
-class InverseConfig(SamplerSettings):
-    """A benchmark of reconstruction from sparse noisy samples."""
-
-    output: Path
-    """Run directory: config.yaml, metrics.csv, summary.json, maps.npz."""
-    data: DataConfig
-    """The maps."""
-    part: Part = "test"
-    """Part of the split."""
-    max_maps: int | None = Field(default=None, ge=1)
-    """Take the first N maps of the part; null takes all."""
-    measurements: MeasurementProtocol
-    """How every map is measured."""
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    """Every seed draws other masks, noise and particles."""
-    batch_size: int = Field(default=1, ge=1)
-    """Maps reconstructed together; the result does not depend on it."""
-    baselines: tuple[str, ...] = ("nearest", "linear")
-    """Interpolators run beside it on the same measurements."""
-
-    @field_validator("baselines")
-    @classmethod
-    def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in INTERPOLATORS]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is none of {', '.join(INTERPOLATORS)}")
-        return names
 
 
 def run_benchmark(config: InverseConfig) -> dict[str, Any]:
@@ -90,7 +60,11 @@ def run_benchmark(config: InverseConfig) -> dict[str, Any]:
                 bar.update(len(items))
     _write_csv(directory / "metrics.csv", rows)
     np.savez_compressed(directory / "maps.npz", **kept)
-    summary = {**summarise(rows), "provenance": provenance(config, config.device)}
+    summary = {
+        **summarise(rows),
+        "buildings": dataset.building_sources(),
+        "provenance": provenance(config, config.device),
+    }
     write_json(directory / "summary.json", summary)
     return summary
 
@@ -157,19 +131,21 @@ def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> d
         item: the true map.
 
     Returns:
-        PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU, the
-        sensing term of eq. (20) and the transmitter's error in metres.
+        PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU with
+        the dataset's building image as in the papers and with the footprint, the sensing term of
+        RadioDiff-Inverse, eq. (20), and the transmitter's error in metres.
     """
     gray = model_to_gray(gain).clamp(0.0, 1.0)
     truth, buildings = model_to_gray(item["gain"]), item["buildings"]
     scores = score_maps(gray, truth, CONVENTIONS)
+    ious = metrics.building_ious(shadows, item["buildings_png"], buildings)
     return {
         "psnr": float(scores["psnr"]),
         "ssim": float(scores["ssim"]),
         "rmse_model": float(scores["rmse"]),
         "rmse_db": float(metrics.rmse(gray, truth, "db")),
         "nmse": float(scores["nmse"]),
-        "iou": float(metrics.iou(shadows, buildings)),
+        **{name: float(value) for name, value in ious.items()},
         "sensing_term": sensing_term(buildings.numpy(), shadows.numpy()),
         "transmitter_m": float(metrics.transmitter_error_m(transmitter, item["transmitter"])),
     }
@@ -205,10 +181,19 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def format_summary(summary: dict[str, Any]) -> str:
     """Return the summary as a table for the terminal."""
-    fields = ["psnr", "ssim", "rmse_model", "iou", "transmitter_m", "coverage_90", "seconds"]
+    fields = [
+        "psnr",
+        "ssim",
+        "rmse_model",
+        "iou",
+        "iou_gain",
+        "transmitter_m",
+        "coverage_90",
+        "seconds",
+    ]
     lines = [f"{'method':<20}" + "".join(f"{field:>15}" for field in fields)]
     for method, entries in summary.items():
-        if method in ("maps", "provenance"):
+        if method in ("maps", "buildings", "provenance"):
             continue
         cells = [f"{entries[f]['mean']:>15.4g}" if f in entries else f"{'-':>15}" for f in fields]
         lines.append(f"{method:<20}" + "".join(cells))

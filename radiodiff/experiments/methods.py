@@ -18,24 +18,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from radiodiff.config import Settings
-from radiodiff.data.measurements import MeasurementProtocol
 from radiodiff.data.prompts import PAPER_PROMPT, Fact
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
-from radiodiff.diffusion.decoupled import Mode
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.experiments.batches import MapBatch, make_batch
 from radiodiff.experiments.sampling import load_pipeline, reconstruct
+from radiodiff.experiments.settings import MethodSettings
 from radiodiff.inverse.interpolation import INTERPOLATORS
-from radiodiff.inverse.settings import FilterSettings
 from radiodiff.models.baselines.pipeline import BaselinePipeline
 from radiodiff.units import model_to_gray
 
@@ -72,31 +68,6 @@ class Method:
     predict: Predict
     prompt_features: tuple[str, ...] = PAPER_PROMPT
     needs_measurements: bool = False
-
-
-class SamplingSettings(Settings):
-    """How a method that samples is run; the others do not look at it."""
-
-    num_inference_steps: int | None = Field(None, ge=1)
-    """Sampler steps of RadioDiff, network calls per particle of RadioDiff-Inverse; null takes 5
-    and 100."""
-    mode: Mode | None = None
-    """``mean`` or ``sample`` of RadioDiff; null takes what the model was trained with."""
-    num_particles: int = Field(5, ge=1)
-    """Samples of each map by RadioDiff-Inverse, whose mean is scored."""
-    filter: FilterSettings | None = None
-    """How RadioDiff-Inverse samples the posterior; null takes what suits the prior."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior of RadioDiff-Inverse."""
-
-
-class MethodSettings(SamplingSettings):
-    """Which method is run, and how."""
-
-    source: str = Field(min_length=1)
-    """A name in METHODS, a folder that a training script exported, or package.module:function."""
-    device: str = "cpu"
-    """A torch device."""
 
 
 @dataclass(frozen=True)

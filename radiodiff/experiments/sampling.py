@@ -1,41 +1,17 @@
-"""A trained prior at work: its settings, its loading, and the call that reconstructs a batch."""
+"""A trained prior at work: its loading, and the call that reconstructs a batch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
 
-from radiodiff.config import Settings
 from radiodiff.errors import InputError
 from radiodiff.experiments.batches import MapBatch
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import load_guided_diffusion
 from radiodiff.inverse.settings import FilterSettings
-
-
-class SamplerSettings(Settings):
-    """Which prior is used, and how it is sampled."""
-
-    prior: Path
-    """Directory of any diffusers DDPM pipeline, or the weights of a guided-diffusion network."""
-    filter: FilterSettings | None = None
-    """How the posterior is sampled; null takes what suits the prior."""
-    num_particles: int = Field(default=5, ge=1)
-    """Samples of each map."""
-    num_inference_steps: int = Field(default=100, ge=1)
-    """Network calls per particle."""
-    batch_limit: int | None = Field(default=None, ge=1)
-    """Most particles in one network call, to bound memory; null puts no limit."""
-    shadow_threshold: float | None = None
-    """tau of the building mask, model range; null estimates it from each map's noise floor."""
-    device: str = "cpu"
-    """A torch device."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior; the filter itself runs in float32."""
 
 
 def load_pipeline(prior: Path, device: str, dtype: str) -> RadioDiffInversePipeline:
@@ -89,7 +65,7 @@ def reconstruct(
         batch: the measured maps; every map's samples follow from its own seed.
         num_particles: samples of each map.
         num_inference_steps: network calls per particle.
-        settings: as in :class:`SamplerSettings`, like the rest.
+        settings: as in :class:`radiodiff.experiments.settings.SamplerSettings`, like the rest.
         shadow_threshold: tau of the building mask.
         batch_limit: most particles in one network call.
 

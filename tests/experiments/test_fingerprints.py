@@ -7,7 +7,8 @@ import pytest
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.experiments import fingerprints
 from radiodiff.experiments.fingerprints import custom_files, digest_code, digest_maps
-from radiodiff.experiments.methods import METHODS, MethodSettings, load_method
+from radiodiff.experiments.methods import METHODS, load_method
+from radiodiff.experiments.settings import MethodSettings
 
 METHOD = """
 import numpy

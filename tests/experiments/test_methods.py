@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from radiodiff.data.measurements import MeasurementProtocol, Measurements
-from radiodiff.data.radiomapseer import DataConfig
+from radiodiff.data.measurements import Measurements
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
@@ -15,11 +15,11 @@ from radiodiff.experiments.methods import (
     METHODS,
     MapBatch,
     Method,
-    MethodSettings,
     load_method,
     predict_maps,
     register,
 )
+from radiodiff.experiments.settings import MethodSettings
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule

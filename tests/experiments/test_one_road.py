@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from radiodiff.data.measurements import MeasurementProtocol
-from radiodiff.data.radiomapseer import DataConfig
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.experiments.batches import MapBatch, WithheldError, known_facts
-from radiodiff.experiments.inverse_benchmark import InverseConfig, run_benchmark
+from radiodiff.experiments.inverse_benchmark import run_benchmark
 from radiodiff.experiments.methods import METHODS, Method, predict_maps, register
 from radiodiff.experiments.reproduce.run import reproduce
 from radiodiff.experiments.reproduce.settings import ReproduceConfig
+from radiodiff.experiments.settings import InverseConfig
 
 CELLS = list(product((False, True), (0.7, 0.8, 0.9), (0.01, 0.05, 0.09)))
 SAMPLING = {"num_particles": 2, "num_inference_steps": 2}

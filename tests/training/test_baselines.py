@@ -17,20 +17,14 @@ from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.models.baselines.pipeline import BaselinePipeline, network_input
 from radiodiff.models.baselines.radiounet import RadioUNet
-from radiodiff.training.baselines import (
-    BaselineExperiment,
-    radiounet,
-    rmegan,
-    train_baseline,
-    uvmnet,
-)
+from radiodiff.training.baselines import radiounet, rmegan, uvmnet
 from radiodiff.training.baselines.common import (
     BaselineTask,
     draw_measurements,
 )
-from radiodiff.training.baselines.experiment import build_network
+from radiodiff.training.baselines.experiment import build_network, train_baseline
 from radiodiff.training.baselines.registry import BASELINES
-from radiodiff.training.baselines.settings import MeasurementRanges
+from radiodiff.training.baselines.settings import BaselineExperiment, MeasurementRanges
 from radiodiff.units import model_to_gray
 
 OPTIMIZER = {

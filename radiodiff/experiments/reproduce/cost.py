@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 
-from radiodiff.data.measurements import MeasurementProtocol
 from radiodiff.data.prompts import Fact
-from radiodiff.data.radiomapseer import DataConfig
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
 from radiodiff.errors import InputError
 from radiodiff.experiments.batches import WithheldError, make_batch
-from radiodiff.experiments.methods import MethodSettings, load_method, open_for
+from radiodiff.experiments.methods import load_method, open_for
 from radiodiff.experiments.reproduce.sources import import_modules
+from radiodiff.experiments.settings import MethodSettings
 from radiodiff.memory import peak_memory
 
 MEBIBYTE = 1024**2

@@ -18,7 +18,7 @@ from radiodiff.cli import open_run_directory
 from radiodiff.config import load_config
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
-from radiodiff.evaluation.predictions import MetricConfig
+from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.experiments.batches import WithheldError
 from radiodiff.experiments.fingerprints import digest_code, digest_of
 from radiodiff.experiments.reproduce.cells import Cells, CellScores, scenario_data
@@ -38,7 +38,8 @@ from radiodiff.experiments.reproduce.settings import (
 from radiodiff.experiments.reproduce.sources import Source, check_names, find_source
 from radiodiff.experiments.reproduce.tables import also_printed, cost_table, score_table
 from radiodiff.files import write_json, write_text
-from radiodiff.simulate.dataset import SimulateConfig, simulate_dataset
+from radiodiff.simulate.dataset import simulate_dataset
+from radiodiff.simulate.settings import SimulateConfig
 
 
 def reproduce(config: ReproduceConfig) -> Path:

@@ -9,19 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
-from radiodiff.data.measurements import MeasurementProtocol
 from radiodiff.data.prompts import Fact
-from radiodiff.data.radiomapseer import DataConfig, Simulation
+from radiodiff.data.settings import DataConfig, MeasurementProtocol, Simulation
 from radiodiff.data.splits import Part
-from radiodiff.evaluation.intervals import Interval
 from radiodiff.evaluation.paper import TABLES
-from radiodiff.evaluation.predictions import MetricConfig
-from radiodiff.experiments.methods import SamplingSettings
+from radiodiff.evaluation.settings import Interval, MetricConfig
+from radiodiff.experiments.settings import SamplingSettings
 
 ANY = "any"
 """Variant of a method that serves every scenario."""
 
-Metric = Literal["nmse", "rmse", "ssim", "psnr", "iou"]
+Metric = Literal["nmse", "rmse", "ssim", "psnr", "iou", "iou_gain"]
 
 
 class TrainingStage(Settings):
@@ -87,6 +85,7 @@ class Shown(Settings):
     """What every table and figure has."""
 
     title: str
+    """Caption."""
     methods: tuple[str, ...]
     """Which of ``methods``, in this order; ``own_methods`` follow in every table and figure."""
 
@@ -99,6 +98,7 @@ class ScoreTable(Shown):
     """Mean and interval of metrics, a block for every scenario, a row for every method."""
 
     kind: Literal["scores"]
+    """Selects this kind of table."""
     scenarios: dict[str, Scenario]
     """Setting -> scenario; a setting named as in the printed table has its figures beside it."""
     metrics: tuple[Metric, ...] = Field(min_length=1)
@@ -129,6 +129,7 @@ class CostTable(Shown):
     """Time per map and peak memory of every method on the present device, in its own process."""
 
     kind: Literal["cost"]
+    """Selects this kind of table."""
     scenario: Scenario
     repeats: int = Field(ge=1)
     """Maps that are timed, one at a time after one that is not; the median counts."""
@@ -149,6 +150,7 @@ class MapsFigure(Shown):
     """Maps side by side with their errors: prompt, samples, truth, methods."""
 
     kind: Literal["maps"]
+    """Selects this kind of figure."""
     scenario: Scenario
     maps: int = Field(ge=1)
     """How many, spread over the part."""
@@ -162,8 +164,11 @@ class CurvesFigure(Shown):
     """A metric against the share of missing pixels or the noise, with bands."""
 
     kind: Literal["curves"]
+    """Selects this kind of figure."""
     metric: Metric
+    """What is drawn."""
     axis: Literal["missing_ratio", "noise_std"]
+    """What it is drawn against."""
     values: tuple[float, ...] = Field(min_length=2)
     """Along the axis."""
     scenarios: dict[str, Scenario]

@@ -20,15 +20,10 @@ from radiodiff.experiments.fingerprints import (
     digest_folder,
     digest_of,
 )
-from radiodiff.experiments.methods import (
-    Method,
-    MethodSettings,
-    SamplingSettings,
-    import_here,
-    load_method,
-)
+from radiodiff.experiments.methods import Method, import_here, load_method
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig
 from radiodiff.experiments.reproduce.training import train_method
+from radiodiff.experiments.settings import MethodSettings, SamplingSettings
 from radiodiff.simulate.tree import MANIFEST
 
 

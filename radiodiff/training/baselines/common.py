@@ -1,7 +1,7 @@
 """What the baselines share: their entry in the registry, inputs, validation and export.
 
 All see the prompt as gray channels and, where they take measurements, one channel of measured
-values; all predict gray. ``docs/baselines.md`` says where each comes from.
+values; all predict gray. ``docs/explanation/baselines.md`` says where each comes from.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from diffusers import ModelMixin
@@ -18,15 +17,17 @@ from torch.nn import functional
 
 from radiodiff.data.measurements import Measurements, observe_map, stack_measurements
 from radiodiff.data.radiomapseer import RadioMapSeer
+from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.models.baselines.pipeline import BaselinePipeline, network_input
-from radiodiff.training.baselines.settings import BaselineSettings, MeasurementRanges
+from radiodiff.training.baselines.settings import (
+    BaselineExperiment,
+    BaselineSettings,
+    MeasurementRanges,
+)
 from radiodiff.training.scoring import preview_batch, rows, score_maps
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
 from radiodiff.units import gray_to_model, model_to_gray
-
-if TYPE_CHECKING:
-    from radiodiff.training.baselines.experiment import BaselineExperiment
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,13 @@ def draw_measurements(
     Raises:
         InputError: a ratio that the blocks off buildings do not suffice for.
     """
-    protocol = settings.draw(generator)
+    ratio, noise_std = (
+        low + (high - low) * float(torch.rand((), generator=generator))
+        for low, high in (settings.missing_ratio, settings.noise_std)
+    )
+    protocol = MeasurementProtocol(
+        kind=settings.kind, aware=settings.aware, missing_ratio=ratio, noise_std=noise_std
+    )
     seed = int(torch.randint(2**62, (), generator=generator))
     return observe_map(gain, buildings, protocol, seed)[0]
 

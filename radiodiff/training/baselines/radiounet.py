@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,32 +20,15 @@ from radiodiff.training.baselines.common import (
     squared_error,
     values_and_mask,
 )
-from radiodiff.training.baselines.settings import BaselineSettings
+from radiodiff.training.baselines.settings import BaselineExperiment, RadioUNetSettings
 from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.experiments import train_stage
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
 from radiodiff.units import gray_to_model
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from radiodiff.training.baselines.experiment import BaselineExperiment
-
 FIRST_UNET = "first_unet"
 """Folder of the run directory in which the first U-Net is trained."""
-
-
-class RadioUNetSettings(BaselineSettings):
-    """RadioUNet; the defaults are the authors' sizes (13.3 M parameters)."""
-
-    name: Literal["radiounet"]
-    first_widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
-    """Channels of the nine encoder levels of the first U-Net."""
-    second_widths: tuple[int, ...] = (20, 30, 40, 50, 60, 70, 90, 110, 150)
-    """The same of the second."""
-    head_widths: tuple[int, int] = (20, 20)
-    """Channels before the last layer of either."""
 
 
 class SecondSquaredError(nn.Module):

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.models.baselines.rmegan import (
-    FIRST_PHASE,
-    SECOND_PHASE,
     Discriminator,
-    GeneratorWeights,
     RMEGANGenerator,
     adversarial_loss,
     generator_loss,
@@ -25,35 +19,12 @@ from radiodiff.training.baselines.common import (
     measured,
     model_input,
 )
-from radiodiff.training.baselines.settings import BaselineSettings
+from radiodiff.training.baselines.settings import BaselineExperiment, RMEGANSettings
 from radiodiff.training.experiments import train_stage
 from radiodiff.training.scoring import without_gradients
-from radiodiff.training.settings import OptimizerSettings
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
 from radiodiff.units import model_to_gray
-
-if TYPE_CHECKING:
-    from radiodiff.training.baselines.experiment import BaselineExperiment
-
-
-class RMEGANSettings(BaselineSettings):
-    """RME-GAN; the defaults are the authors' sizes and weights."""
-
-    name: Literal["rmegan"]
-    widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
-    """Channels of the generator's nine encoder levels."""
-    head_width: int = Field(20, ge=1)
-    """Channels before its last layer."""
-    discriminator_width: int = Field(64, ge=1)
-    """Channels of the discriminator's first layer."""
-    discriminator_optimizer: OptimizerSettings
-    second_phase: int = Field(ge=0)
-    """The step from which the weights of the second phase hold."""
-    first_weights: GeneratorWeights = FIRST_PHASE
-    """Weights of the generator's losses before it."""
-    second_weights: GeneratorWeights = SECOND_PHASE
-    """Weights of the generator's losses from it on."""
 
 
 class Generation(nn.Module):

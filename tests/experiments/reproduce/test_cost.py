@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from radiodiff.data.measurements import MeasurementProtocol
-from radiodiff.data.radiomapseer import DataConfig
-from radiodiff.experiments.methods import METHODS, MapBatch, MethodSettings, register
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
+from radiodiff.experiments.methods import METHODS, MapBatch, register
 from radiodiff.experiments.reproduce.cost import CostRequest, describe_device, measure
+from radiodiff.experiments.settings import MethodSettings
 
 MEBIBYTES = 300
 
