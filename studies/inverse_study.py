@@ -126,7 +126,16 @@ class Study:
         return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-COLUMNS = ("psnr", "ssim", "iou", "transmitter_m", "coverage_90", "quantile_90", "seconds")
+COLUMNS = (
+    "psnr",
+    "ssim",
+    "iou",
+    "iou_gain",
+    "transmitter_m",
+    "coverage_90",
+    "quantile_90",
+    "seconds",
+)
 
 
 def print_row(label: str, found: dict[str, float]) -> None:
@@ -277,6 +286,7 @@ def survey(study: Study) -> None:
                         "value": "received_dbm",
                         "transmit_power_dbm": TRANSMIT_POWER_DBM,
                         "noise_std_db": float(model_std_to_db(0.05)),
+                        "resolution_m": 1.0,
                         "origin": (0, 0),
                         "shape": measured.mask.shape[-2:],
                     },

@@ -19,7 +19,8 @@ from radiodiff.data.measurements import (
     observe_map,
     stack_measurements,
 )
-from radiodiff.data.survey import Grid, read_survey
+from radiodiff.data.survey import read_survey
+from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation.figures import comparison_figure, save_figure
 from radiodiff.evaluation.metrics import iou
@@ -34,7 +35,7 @@ from radiodiff.simulate.city import City
 from radiodiff.simulate.dataset import choose_transmitters
 from radiodiff.simulate.geojson import Projection
 from radiodiff.simulate.procedural import procedural_city
-from radiodiff.units import db_to_gray, gray_to_model, model_to_db, model_to_gray
+from radiodiff.units import RESOLUTION_M, db_to_gray, gray_to_model, model_to_db, model_to_gray
 
 GENERATED = "RadioDiff"
 MEASURED = "RadioDiff-Inverse"
@@ -46,7 +47,11 @@ class SurveyDemo(Settings):
     """Measurements that are made up on the city and reconstructed."""
 
     config: Path
-    """Configuration of ``scripts/infer_inverse.py --measurements``; it gives noise and power."""
+    """Configuration of ``scripts/infer_inverse.py --measurements``."""
+    noise_std_db: float = Field(gt=0)
+    """Noise of the measurements, which the reconstruction is told."""
+    transmit_power_dbm: float
+    """Transmit power, which the reconstruction is told."""
     points: int = Field(ge=10)
     held_out: int = Field(ge=1)
     """Further measurements that the reconstruction is compared with."""
@@ -197,10 +202,16 @@ def _survey(
     survey_config = load_config(
         demo.config,
         SurveyConfig,
-        [f"output={output / 'survey'}", f"prior={config.prior}", f"device={config.device}"],
+        [
+            f"output={output / 'survey'}",
+            f"prior={config.prior}",
+            f"device={config.device}",
+            f"survey.noise_std_db={demo.noise_std_db}",
+            f"survey.transmit_power_dbm={demo.transmit_power_dbm}",
+            f"survey.resolution_m={RESOLUTION_M}",
+        ],
     )
-    settings = survey_config.survey
-    columns, noise_std_db = settings.columns, settings.noise_std_db or 0.0
+    settings, noise_std_db = survey_config.survey, demo.noise_std_db
     # 1. Measurements at outdoor pixels, with noise, in the survey's own units.
     rng = np.random.default_rng(config.seed)
     outdoor = np.argwhere(~city.building_mask)
@@ -208,14 +219,14 @@ def _survey(
     rows, cols = outdoor[chosen].T
     reported = gain_db[rows, cols] + rng.normal(0.0, noise_std_db, len(chosen))
     longitude, latitude = _degrees(rows, cols, len(gain_db))
-    power = settings.transmit_power_dbm or 0.0
     file = output / "survey.csv"
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow([columns.x, columns.y, columns.value])
+        writer.writerow(["longitude", "latitude", "rssi_dbm"])
         for number in range(demo.points):
-            x, y, dbm = longitude[number], latitude[number], reported[number] + power
-            writer.writerow([f"{x:.8f}", f"{y:.8f}", f"{dbm:.2f}"])
+            x, y = longitude[number], latitude[number]
+            received = reported[number] + demo.transmit_power_dbm
+            writer.writerow([f"{x:.8f}", f"{y:.8f}", f"{received:.2f}"])
     # 2. What the map and the measurements that were kept back say about the reconstruction.
     report = reconstruct_survey(file, survey_config)
     survey = read_survey(file, settings)

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from radiodiff.errors import InputError
 from radiodiff.files import PARTIAL, write_atomic
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
+from radiodiff.simulate.geometry import snap_polygons
 from radiodiff.simulate.procedural import MAX_SIZE, MIN_SIZE, procedural_city
 from radiodiff.simulate.tree import (
     INDEX,
@@ -226,9 +228,14 @@ def _tiles(config: SimulateConfig) -> list[tuple[tuple[int, int], City]]:
     city = City.from_geojson(
         source.buildings, source.roads, source.vehicles, source.bounds, traffic
     )
+    # The border of a tile cuts walls between whole metres; polygon files hold whole metres.
+    snapped = (
+        (origin, replace(tile, buildings=tuple(snap_polygons(tile.buildings))))
+        for origin, tile in city.tiles(config.size, source.overlap)
+    )
     tiles = [
         (origin, tile)
-        for origin, tile in city.tiles(config.size, source.overlap)
+        for origin, tile in snapped
         if len(_transmitter_places(tile, config.transmitter_margin)) >= config.transmitters
     ]
     if not tiles:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from radiodiff.data.images import read_mask, write_gray, write_levels
 from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
-from radiodiff.evaluation.metrics import iou
+from radiodiff.evaluation.metrics import building_ious
 from radiodiff.evaluation.predictions import MetricConfig, read_prediction, score_maps
 from radiodiff.experiments.fingerprints import digest_code, digest_maps, digest_of
 from radiodiff.experiments.methods import Method, open_for, predict_batch
@@ -150,7 +150,7 @@ class Cells:
             shadows = read_mask(own, dataset.shape)
         else:
             shadows = shadow_mask(gray_to_model(gray).numpy(), tau)
-        values["iou"] = iou(torch.from_numpy(shadows), buildings)
+        values |= building_ious(torch.from_numpy(shadows), item["buildings_png"][0], buildings)
         return {name: float(value) for name, value in values.items()}
 
     def _identity(self, source: Source, scenario: Scenario, seed: int) -> dict[str, Any]:
@@ -171,7 +171,9 @@ class Cells:
         return {
             "files": self._map_digests[scenario.simulation],
             "names": digest_of([dataset.name(index) for index in range(count)]),
-            "threshold": config.data.threshold,
+            **config.data.model_dump(
+                mode="json", include={"layout", "layout_version", "buildings", "threshold"}
+            ),
             "batch_size": config.batch_size,
         }
 
