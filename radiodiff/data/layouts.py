@@ -92,8 +92,8 @@ class Layouts:
         return read_mask(path, shape) if path.is_file() else None
 
     def files(self, map_id: int) -> list[Path]:
-        """Return the files that the buildings of a map may be made from, gain images left out."""
-        return [self._ring_file(map_id), self._image_file(map_id)]
+        """Return the files that there are of a map's layout."""
+        return [p for p in (self._image_file(map_id), self._ring_file(map_id)) if p.is_file()]
 
     def _make(
         self,

@@ -125,11 +125,10 @@ class RadioMapSeer(Dataset[Sample]):
         self.threshold = threshold
         self.dynamic = simulation.startswith("cars")
         """Whether the maps have vehicles."""
-        self.vehicles_folder = self.root / "png" / "cars" if self.dynamic else None
-        if self.vehicles_folder is not None and "vehicles" in self.prompt_features:
+        self.vehicles_folder: Path | None = None
+        if self.dynamic and "vehicles" in self.prompt_features:
+            self.vehicles_folder = self.root / "png" / "cars"
             require_folder(self.vehicles_folder)
-        else:
-            self.vehicles_folder = None
         self.antenna_images = self.root / "png" / "antennas"
         if not self.antenna_images.is_dir() and not (self.root / "antenna").is_dir():
             raise InputError(
@@ -200,19 +199,14 @@ class RadioMapSeer(Dataset[Sample]):
 
     def files(self, index: int) -> list[Path]:
         """Return the files that an item is read from, those of every possible prompt included."""
-        (map_id, _), name = self.pairs[index], self.name(index)
-        # What footprints made from an image look at.
-        looked_at = {"polygon": 0, "png": 1}.get(self._layouts.source(map_id))
-        possible = [
-            self._gain_file(*self.pairs[index]),
-            *(self._gain_file(*pair) for pair in self._pairs_of_map[map_id][:looked_at]),
-            *self._layouts.files(map_id),
-            self.antenna_images / f"{name}.png",
-            self.root / "antenna" / f"{map_id}.json",
-        ]
-        if self.dynamic:
-            possible.append(self.root / "png" / "cars" / f"{map_id}.png")
-        return [path for path in dict.fromkeys(possible) if path.is_file()]
+        map_id, name = self.pairs[index][0], self.name(index)
+        places = f"png/antennas/{name}.png", f"antenna/{map_id}.json", f"png/cars/{map_id}.png"
+        possible = [self.root / place for place in places[: 2 + self.dynamic]]
+        possible.append(self._gain_file(*self.pairs[index]))
+        # Footprints made from images look at gain images of the same map, of polygons they do not.
+        if self._layouts.source(map_id) != "polygon":
+            possible += [self._gain_file(*pair) for pair in self._pairs_of_map[map_id]]
+        return [path for path in possible if path.is_file()] + self._layouts.files(map_id)
 
     def preload(self) -> None:
         """Decode every image into the cache, with a progress bar.

@@ -47,7 +47,13 @@ _COMPUTES = (
 
 
 def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal; read again if it was written."""
+    stat = path.stat()
+    return _digest_content(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _digest_content(path: Path, *written: int) -> str:
     content = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -56,8 +56,8 @@ def generate_maps(config: GenerateConfig) -> Path:
     dataset = build_dataset(config.data, config.part)
     if state.is_main_process:
         directory = open_run_directory(config.output, config, MAY_DIFFER)
-        made_by = provenance(config, state.device)
-        write_json(directory / "made_by.json", {**made_by, "buildings": dataset.building_sources()})
+        notes = {**provenance(config, state.device), "buildings": dataset.building_sources()}
+        write_json(directory / "made_by.json", notes)
     maps = config.output / "maps"
     maps.mkdir(parents=True, exist_ok=True)
     count = min(len(dataset), config.max_maps or len(dataset))

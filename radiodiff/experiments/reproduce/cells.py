@@ -173,7 +173,9 @@ class Cells:
         return {
             "files": self._map_digests[scenario.simulation],
             "names": digest_of([dataset.name(index) for index in range(count)]),
-            "threshold": config.data.threshold,
+            **config.data.model_dump(
+                mode="json", include={"layout", "layout_version", "buildings", "threshold"}
+            ),
             "batch_size": config.batch_size,
         }
 
