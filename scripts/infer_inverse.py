@@ -1,20 +1,22 @@
 """Reconstruct radio maps from sparse noisy samples (RadioDiff-Inverse).
 
-With ``--measurements survey.csv`` the map behind a survey; without, a benchmark on a RadioMapSeer
-tree.
+With ``--measurements FILE`` the map behind a survey, which is a table of samples; without, a
+benchmark on a RadioMapSeer tree.
 """
 
 import argparse
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.inverse.experiment import InverseConfig, format_summary, run_benchmark
-from radiodiff.inverse.survey import SurveyConfig, reconstruct_survey
+from radiodiff.errors import InputError
+from radiodiff.experiments.inverse_benchmark import InverseConfig, format_summary, run_benchmark
+from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.survey_groups import survey_configs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the option that selects the survey mode."""
-    parser.add_argument("--measurements", type=Path, help="CSV of a survey")
+    parser.add_argument("--measurements", type=Path, help="table of samples (CSV, JSON, XLSX, ...)")
 
 
 def main() -> None:
@@ -28,14 +30,22 @@ def main() -> None:
         print(f"wrote {benchmark.output}")
         return
     survey, _ = parse_config(SurveyConfig, __doc__, add_arguments=add_arguments)
-    report = reconstruct_survey(measurements, survey)
-    row, column = report["transmitter"]["row_column"]
-    print(
-        f"{report['samples']} samples on {report['shape'][0]} x {report['shape'][1]} cells, "
-        f"median standard deviation {report['median_std_db']:.1f} dB, "
-        f"transmitter at row {row:.1f}, column {column:.1f}"
-    )
-    print(f"wrote {survey.output}")
+    configs = survey_configs(measurements, survey)
+    for config in configs:
+        try:
+            report = reconstruct_survey(measurements, config)
+        except InputError as error:
+            if len(configs) == 1:
+                raise
+            print(f"note: no map in {config.output}: {error}", flush=True)
+            continue
+        row, column = report["transmitter"]["row_column"]
+        print(
+            f"{report['samples']} samples on {report['shape'][0]} x {report['shape'][1]} pixels, "
+            f"median standard deviation {report['median_std_db']:.1f} dB, "
+            f"transmitter at row {row:.1f}, column {column:.1f}"
+        )
+        print(f"wrote {config.output}")
 
 
 if __name__ == "__main__":
