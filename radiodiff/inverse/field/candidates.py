@@ -111,8 +111,9 @@ def predict_candidate(
     patch = np.arange(len(xy))
     if patch_m > 0:
         squares = np.floor((xy - xy.min(axis=0)) / patch_m).astype(np.int64)
-        patch = np.unique(squares[:, 0] * (squares[:, 1].max() + 1) + squares[:, 1],
-                          return_inverse=True)[1].reshape(-1)
+        patch = np.unique(
+            squares[:, 0] * (squares[:, 1].max() + 1) + squares[:, 1], return_inverse=True
+        )[1].reshape(-1)
     order = np.argsort(patch, kind="stable")
     first = 0
     while first < len(xy):
@@ -188,9 +189,7 @@ def fit_candidates(
     found.append(Candidate("trend", trend, covariance))
     for name, scales, source in (("trend_short", 1, None), ("shadows", 2, trend.transmitter)):
         position = None if source is None else np.array(source)
-        covariance, _ = fit_covariance(
-            runs, rest, factor, rng, scales=scales, transmitter=position
-        )
+        covariance, _ = fit_covariance(runs, rest, factor, rng, scales=scales, transmitter=position)
         found.append(Candidate(name, trend, covariance))
     for number, covariate in enumerate(covariates):
         covariance, offset = fit_covariance(runs, runs.mean - covariate(runs.xy), factor, rng)
@@ -199,9 +198,7 @@ def fit_candidates(
     if len(rows.xy) >= 30:
         factor = samples.noise_factor(rows)
         for name, mean in (("pass", constant), ("pass_trend", trend)):
-            covariance, _ = fit_covariance(
-                rows, rows.mean - mean(rows.xy), factor, rng, track=True
-            )
+            covariance, _ = fit_covariance(rows, rows.mean - mean(rows.xy), factor, rng, track=True)
             found.append(Candidate(name, mean, covariance, 0.15 if name == "pass" else 0.3))
     return found, trend
 
@@ -220,8 +217,13 @@ def weigh_samples(positions: Runs, rows: Runs) -> Samples:
         noise = covariance.nugget / positions.count
         residual = positions.mean - field.mean(positions.xy)
         mean, variance = solve_patches(
-            coordinates, covariance.component_variances, residual, noise, near,
-            np.arange(size + 1), coordinates,
+            coordinates,
+            covariance.component_variances,
+            residual,
+            noise,
+            near,
+            np.arange(size + 1),
+            coordinates,
         )
         standardised = np.abs(residual - mean) / np.sqrt(variance + noise)
         scale = max(float(np.median(standardised)) / 0.6745, 0.3)
@@ -273,7 +275,8 @@ def _fit_variogram(runs: Runs) -> tuple[float, float, float]:
     try:
         fitted, _ = curve_fit(
             lambda h, n, s, length: n + s * (1 - np.exp(-h / length)),
-            h, g,
+            h,
+            g,
             p0=(0.3 * variance, 0.7 * variance, top / 4),
             sigma=np.maximum(g, 1e-9) / np.sqrt(count[filled]),
             bounds=(

@@ -10,7 +10,7 @@ import torch
 
 from radiodiff.inverse.field.samples import Runs
 
-STEPS = 45
+STEPS = 40
 LEARNING_RATE = 0.12
 DRIFT_ROWS = 8.0
 """Prior median of the drift's correlation length along the track, rows."""
@@ -111,7 +111,7 @@ def fit_covariance(
     scales: int = 2,
     track: bool = False,
     transmitter: np.ndarray | None = None,
-    max_samples: int = 450,
+    max_samples: int = 360,
 ) -> tuple[Covariance, float]:
     """Estimate a covariance by the restricted likelihood of a constant mean.
 

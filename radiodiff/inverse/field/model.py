@@ -173,8 +173,13 @@ def fit_field(
 def _equal(candidates: int, spacing: float, extent: float) -> Average:
     one = np.ones(1)
     return Average(
-        np.zeros((2, candidates)), spacing, max(extent / 10, 2 * spacing), np.zeros(1), one,
-        -1.645 * one, 1.645 * one,
+        np.zeros((2, candidates)),
+        spacing,
+        max(extent / 10, 2 * spacing),
+        np.zeros(1),
+        one,
+        -1.645 * one,
+        1.645 * one,
     )
 
 

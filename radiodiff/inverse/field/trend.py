@@ -48,7 +48,7 @@ def fit_trend(
     noise_factor: np.ndarray,
     rng: np.random.Generator,
     *,
-    max_samples: int = 400,
+    max_samples: int = 360,
 ) -> LogDistance:
     """Fit the trend by generalised least squares for transmitters on a grid that is refined.
 
@@ -89,7 +89,9 @@ def fit_trend(
         determinant = level_precision * precision - cross**2
         explained = precision * first**2 - 2 * cross * first * second + level_precision * second**2
         evidence = -0.5 * ((rest**2).sum(axis=0) - explained / determinant + np.log(determinant))
-        exponent = EXPONENT + EXPONENT_STD * (level_precision * second - cross * first) / determinant
+        exponent = (
+            EXPONENT + EXPONENT_STD * (level_precision * second - cross * first) / determinant
+        )
         level = middle + LEVEL_STD * (precision * first - cross * second) / determinant
         return np.stack([evidence, exponent, level - exponent * centre], axis=1)
 
@@ -105,9 +107,7 @@ def fit_trend(
         best = positions[np.argsort(-found[:, 0])[:6]]
         finer = (best[:, None] + offsets * step).reshape(-1, 2)
         positions, found = np.r_[positions, finer], np.r_[found, judge(finer)]
-    constant = -0.5 * (
-        white @ white - level_score**2 / level_precision + np.log(level_precision)
-    )
+    constant = -0.5 * (white @ white - level_score**2 / level_precision + np.log(level_precision))
     best = int(np.argmax(found[:, 0]))
     evidence, exponent, level = found[best]
     return LogDistance(

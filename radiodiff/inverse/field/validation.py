@@ -15,7 +15,7 @@ RANDOM_FOLDS = 8
 BLOCK_FOLDS = 6
 BLOCKS = (40, 20, 10)
 """Sides of the squares left out: the survey's extent over these."""
-TARGETS = 800
+TARGETS = 500
 """Samples that are predicted per way of leaving out."""
 RIDGE = 0.03
 STEPS = 150
@@ -209,6 +209,11 @@ def _calibrate(average: Average, residual: np.ndarray, t: np.ndarray) -> Average
         clipped = np.clip(values, -4.0, 4.0)
         scale.append(np.sqrt((weight * clipped**2).sum() / weight.sum()))
     return Average(
-        average.coefficients, average.spacing, average.reach, average.knots,
-        np.array(scale), np.array(low), np.array(high),
+        average.coefficients,
+        average.spacing,
+        average.reach,
+        average.knots,
+        np.array(scale),
+        np.array(low),
+        np.array(high),
     )
