@@ -164,6 +164,7 @@ def _survey(
         SurveyConfig,
         [
             f"output={output / 'survey'}",
+            "method=prior",
             f"prior={config.prior}",
             f"device={config.device}",
             f"survey.noise_std_db={demo.noise_std_db}",
