@@ -270,15 +270,14 @@ def _fit_variogram(runs: Runs) -> tuple[float, float, float]:
     if filled.sum() < 4:
         return start
     h = np.bincount(lag[inside], distance[inside], 18)[filled] / pairs[filled]
-    g = np.bincount(lag[inside], np.broadcast_to(semivariance, distance.shape)[inside], 18)[filled]
-    g = g / pairs[filled]
+    g = np.bincount(lag[inside], semivariance[inside], 18)[filled] / pairs[filled]
     try:
         fitted, _ = curve_fit(
             lambda h, n, s, length: n + s * (1 - np.exp(-h / length)),
             h,
             g,
             p0=(0.3 * variance, 0.7 * variance, top / 4),
-            sigma=np.maximum(g, 1e-9) / np.sqrt(count[filled]),
+            sigma=np.maximum(g, 1e-9) / np.sqrt(pairs[filled]),
             bounds=(
                 (1e-3 * variance, 1e-3 * variance, top / 300),
                 (2 * variance, 5 * variance, 5 * top),
