@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from radiodiff.config import Settings
 from radiodiff.errors import InputError
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
+from radiodiff.simulate.law import Law, constants
 from radiodiff.simulate.procedural import MAX_SIZE, MIN_SIZE, procedural_city
 from radiodiff.simulate.tree import (
     INDEX,
@@ -45,6 +47,7 @@ from radiodiff.simulate.tree import (
     layout_paths,
     write_atomic,
 )
+from radiodiff.simulate.variation import Variation
 from radiodiff.units import db_to_level
 
 BYTES_PER_PIXEL = 0.6
@@ -96,6 +99,9 @@ class SimulateConfig(Settings):
     simulations: tuple[Simulation, ...] = Field(min_length=1)
     """DPM: dominant path model. IRT2, IRT4: ray tracing with at most 2 or 4 interactions, needs the
     extra `raytrace`. With the prefix `cars` the vehicles are there too."""
+    variation: Variation | None = None
+    """Layouts that differ from the engine's constants and from the written footprints; without it
+    there are none."""
     workers: int = Field(default=1, ge=1)
     """Processes; what is written does not depend on it."""
 
@@ -105,6 +111,13 @@ class SimulateConfig(Settings):
             raise ValueError("give either layouts (a number) or city (GeoJSON files)")
         if self.city is not None and self.city.overlap >= self.size:
             raise ValueError(f"city.overlap must be smaller than the tile size {self.size}")
+        return self
+
+    @model_validator(mode="after")
+    def _variation_of_the_dominant_path(self) -> SimulateConfig:
+        traced = [name for name in self.simulations if not name.endswith("DPM")]
+        if self.variation is not None and traced:
+            raise ValueError(f"variation is of DPM and carsDPM alone, found {traced[0]}")
         return self
 
 
@@ -161,21 +174,48 @@ def choose_transmitters(
     return places[rng.choice(len(places), size=count, replace=False)]
 
 
-def draw_layout(config: SimulateConfig, map_id: int) -> tuple[City, np.ndarray]:
-    """Return the city of a map id and its (transmitters, 2) pixels (row, column)."""
+@dataclass(frozen=True)
+class DrawnLayout:
+    """All that the radio maps of one layout follow from.
+
+    Attributes:
+        city: what is written about the layout.
+        truth: what its radio maps are computed from: ``city``, unless its footprints are varied.
+        law: constants of the dominant path model.
+        transmitters: (transmitters, 2) pixels (row, column), outdoors in both cities.
+    """
+
+    city: City
+    truth: City
+    law: Law
+    transmitters: np.ndarray
+
+
+def draw_layout(config: SimulateConfig, map_id: int) -> DrawnLayout:
+    """Return what a map id stands for, which follows from the seed and the id alone."""
     if config.city is None:
         city = procedural_city(np.random.default_rng([config.seed, map_id, 0]), config.size)
     else:
         _, city = _tiles(config)[map_id - config.first_map_id]
+    truth, law, outdoors = city, constants().law, city
+    if config.variation is not None:
+        of_variation = np.random.default_rng([config.seed, map_id, 3])
+        law = config.variation.draw_path_loss(of_variation)
+        simulated, written = config.variation.draw_footprints(city, of_variation)
+        truth, city = replace(city, buildings=simulated), replace(city, buildings=written)
+        outdoors = replace(city, buildings=simulated + written)
     rng = np.random.default_rng([config.seed, map_id, 1])
-    return city, choose_transmitters(city, config.transmitters, rng, config.transmitter_margin)
+    transmitters = choose_transmitters(
+        outdoors, config.transmitters, rng, config.transmitter_margin
+    )
+    return DrawnLayout(city, truth, law, transmitters)
 
 
 def simulate_layout(config: SimulateConfig, map_id: int) -> int:
     """Write the missing files of one layout; return how many radio maps were computed."""
     missing = set(_missing_files(config, map_id))
-    city, transmitters = draw_layout(config, map_id)
-    for path, content in encode_layout(map_id, city, transmitters).items():
+    layout = draw_layout(config, map_id)
+    for path, content in encode_layout(map_id, layout.city, layout.transmitters).items():
         if path in missing:
             write_atomic(config.output / path, content)
     computed = 0
@@ -183,8 +223,8 @@ def simulate_layout(config: SimulateConfig, map_id: int) -> int:
         paths = [gain_path(simulation, map_id, tx) for tx in range(config.transmitters)]
         if missing.isdisjoint(paths):
             continue
-        path_gain = _engine(simulation, city)
-        for path, (row, column) in zip(paths, transmitters.tolist(), strict=True):
+        path_gain = _engine(simulation, layout)
+        for path, (row, column) in zip(paths, layout.transmitters.tolist(), strict=True):
             if path in missing:
                 level = db_to_level(path_gain((row, column)))
                 write_atomic(config.output / path, encode_png(level))
@@ -192,15 +232,18 @@ def simulate_layout(config: SimulateConfig, map_id: int) -> int:
     return computed
 
 
-def _engine(simulation: Simulation, city: City) -> Callable[[tuple[int, int]], np.ndarray]:
+def _engine(
+    simulation: Simulation, drawn: DrawnLayout
+) -> Callable[[tuple[int, int]], np.ndarray]:
     """Return the function from a transmitter's (row, column) to the (H, W) path gain in dB."""
+    city = drawn.truth
     vehicles = city.vehicle_mask if simulation.startswith("cars") else None
     if not simulation.endswith("DPM"):
         depth = int(simulation[-1])
         return lambda transmitter: ray_tracing.path_gain(
             city, transmitter, vehicles, max_depth=depth
         )
-    layout = dominant_path.Layout.from_polygons(city.buildings, city.size)
+    layout = dominant_path.Layout.from_polygons(city.buildings, city.size, drawn.law)
     return lambda transmitter: layout.path_gain(transmitter, vehicles)
 
 
@@ -339,8 +382,21 @@ def _write_manifest(root: Path, config: SimulateConfig, complete: bool) -> None:
             config.first_map_id + index: {"row": row, "column": column}
             for index, ((row, column), _) in enumerate(_tiles(config))
         },
+        "path_loss": _drawn_constants(config),
     }
     write_atomic(root / MANIFEST, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _drawn_constants(config: SimulateConfig) -> dict[int, dict[str, Any]]:
+    """Return the constants of every layout that has its own, by map id."""
+    if config.variation is None:
+        return {}
+    nominal = constants().law
+    drawn = {
+        map_id: config.variation.draw_path_loss(np.random.default_rng([config.seed, map_id, 3]))
+        for map_id in _map_ids(config)
+    }
+    return {map_id: law.model_dump() for map_id, law in drawn.items() if law != nominal}
 
 
 def _check_disk(root: Path, files: int, size: int) -> None:

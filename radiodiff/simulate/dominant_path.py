@@ -124,7 +124,12 @@ class Layout:
         self.corners = convex_corners(rings)
         self.pixels = np.argwhere(~building_mask)
         self._set_law(constants().law if law is None else law)
-        self._roof = roof_points(self.edges, self.law.roof_part_m)
+        self._set_roof()
+
+    def _set_roof(self) -> None:
+        law = self.law
+        edges = self.edges if law.over_roofs else self.edges[:0]
+        self._roof = roof_points(edges, law.roof_part_m, law.roof_point_position)
         self._graph = build_graph(self.corners, self._roof, self.edges, self.pixels)
         self._crossings = wall_crossings(self._roof, self.edges)
 
@@ -139,13 +144,12 @@ class Layout:
         )
 
     def with_law(self, law: Law) -> Layout:
-        """Return this layout under another law; only another ``roof_part_m`` costs time."""
+        """Return this layout under another law; only other roof points cost time."""
         layout = copy.copy(self)
         layout._set_law(law)
-        if law.roof_part_m != self.law.roof_part_m:
-            layout._roof = roof_points(self.edges, law.roof_part_m)
-            layout._graph = build_graph(self.corners, layout._roof, self.edges, self.pixels)
-            layout._crossings = wall_crossings(layout._roof, self.edges)
+        placed = ("roof_part_m", "roof_point_position", "over_roofs")
+        if any(getattr(law, name) != getattr(self.law, name) for name in placed):
+            layout._set_roof()
         return layout
 
     @classmethod
