@@ -19,6 +19,7 @@ from tqdm import tqdm
 from radiodiff.config import Settings
 from radiodiff.data.images import read_antenna_json, read_antenna_png, read_levels, read_mask
 from radiodiff.data.prompts import (
+    OF_VEHICLES,
     PAPER_PROMPT,
     Scene,
     check_features,
@@ -28,7 +29,7 @@ from radiodiff.data.prompts import (
 from radiodiff.data.splits import LiteratureSplit, Part, fraction_maps, literature_maps
 from radiodiff.data.tree import gain_folder, require_folder, require_maps, scan_gain, some
 from radiodiff.errors import InputError
-from radiodiff.units import NOISE_FLOOR_GRAY, gray_to_model, level_to_gray
+from radiodiff.units import NOISE_FLOOR_GRAY, RESOLUTION_M, gray_to_model, level_to_gray
 
 Simulation = Literal["DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"]
 Buildings = Literal["complete", "missing1", "missing2", "missing3", "missing4"]
@@ -88,6 +89,9 @@ class RadioMapSeer(Dataset[Sample]):
         threshold: "thr2" applies :func:`apply_threshold` to the gain.
         cache: keep decoded images in memory as 8-bit arrays. Worker processes started after
             :meth:`preload` share one copy; otherwise each fills its own.
+        resolution_m: side of a pixel in metres.
+        prompt_cache: folder that keeps the prompt channels that take long to compute; None
+            computes them for every item.
 
     Raises:
         InputError: a folder, a map or a transmitter is missing. Reading an item raises it when the
@@ -106,6 +110,8 @@ class RadioMapSeer(Dataset[Sample]):
         prompt_features: Sequence[str] = PAPER_PROMPT,
         threshold: Threshold = "none",
         cache: bool = True,
+        resolution_m: float = RESOLUTION_M,
+        prompt_cache: Path | None = None,
     ) -> None:
         self.root = Path(root)
         self.gain_folder = gain_folder(self.root, simulation)
@@ -116,8 +122,10 @@ class RadioMapSeer(Dataset[Sample]):
         check_features(prompt_features)
         self.prompt_features = tuple(prompt_features)
         self.threshold = threshold
+        self._resolution_m = resolution_m
+        self._prompt_cache = prompt_cache
         self.vehicles_folder = self.root / "png" / "cars" if simulation.startswith("cars") else None
-        if self.vehicles_folder is not None and "vehicles" in self.prompt_features:
+        if self.vehicles_folder is not None and not OF_VEHICLES.isdisjoint(self.prompt_features):
             require_folder(self.vehicles_folder)
         else:
             self.vehicles_folder = None
@@ -155,7 +163,13 @@ class RadioMapSeer(Dataset[Sample]):
         map_id, transmitter_id = self.pairs[index]
         buildings = self._buildings(map_id, self.shape)
         transmitter = self._transmitter(map_id, transmitter_id, buildings)
-        scene = Scene(buildings, transmitter, self._vehicles(map_id))
+        scene = Scene(
+            buildings,
+            transmitter,
+            self._vehicles(map_id),
+            resolution_m=self._resolution_m,
+            cache=self._prompt_cache,
+        )
         return {
             "gain": torch.from_numpy(self._model_of_level.take(self.levels(index)))[None],
             "prompt": stack_features(self.prompt_features, scene),
@@ -278,6 +292,13 @@ class DataConfig(Settings):
     """thr2: clip at the noise floor (gray 0.2) and rescale."""
     cache: bool = True
     """Keep decoded images in memory (65 kB per map of 256 x 256)."""
+    resolution_m: float = Field(default=RESOLUTION_M, gt=0)
+    """Side of a pixel in metres."""
+    prompt_cache: Path | None = None
+    """Folder that keeps the prompt channels that take long to compute (path_loss_model); a file is
+    named by the digest of all that it follows from, so the folder may serve any number of trees.
+    Maps are best visited in order the first time, as scripts/encode_latents.py does, since the
+    transmitters of a layout share most of the work. null computes them for every item."""
 
     @field_validator("prompt_features")
     @classmethod
@@ -333,6 +354,8 @@ def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
         prompt_features=config.prompt_features,
         threshold=config.threshold,
         cache=config.cache,
+        resolution_m=config.resolution_m,
+        prompt_cache=config.prompt_cache,
     )
 
 
