@@ -232,9 +232,7 @@ def simulate_layout(config: SimulateConfig, map_id: int) -> int:
     return computed
 
 
-def _engine(
-    simulation: Simulation, drawn: DrawnLayout
-) -> Callable[[tuple[int, int]], np.ndarray]:
+def _engine(simulation: Simulation, drawn: DrawnLayout) -> Callable[[tuple[int, int]], np.ndarray]:
     """Return the function from a transmitter's (row, column) to the (H, W) path gain in dB."""
     city = drawn.truth
     vehicles = city.vehicle_mask if simulation.startswith("cars") else None

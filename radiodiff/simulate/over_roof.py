@@ -23,9 +23,7 @@ _SHIFT = 1e-3
 """Roof points stand this far outside their wall, to be seen from the ground in front of it."""
 
 
-def roof_points(
-    edges: np.ndarray, longest_part_m: float, position: float = 0.5
-) -> np.ndarray:
+def roof_points(edges: np.ndarray, longest_part_m: float, position: float = 0.5) -> np.ndarray:
     """Return (R, 2) roof points: one on each of the equal parts of every wall.
 
     Args:

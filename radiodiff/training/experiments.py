@@ -216,7 +216,7 @@ def copy_weights(
         if isinstance(network, DecoupledUNet) and prompt_features is not None and known is not None:
             weights = match_prompt_channels(weights, known, prompt_features)
         network.load_state_dict(weights)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"start_from: {directory} holds no {type(network).__name__} of these sizes ({reason})"
