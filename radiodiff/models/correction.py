@@ -43,7 +43,9 @@ class PathLossCorrection(ModelMixin, ConfigMixin):
             raise InputError(f"width: found {width}, allowed are multiples of 8")
         inputs = (prompt_channels + 2) * STRIDE**2
         self.stem = nn.Conv2d(inputs, width, 3, padding=1)
-        self.blocks = nn.ModuleList(_Block(width, dilation=2**index) for index in range(blocks))
+        self.residual_blocks = nn.ModuleList(
+            _Block(width, dilation=2**index) for index in range(blocks)
+        )
         self.head = nn.Conv2d(width, 2 * STRIDE**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         logit = math.log(initial_gate / (1.0 - initial_gate))
@@ -75,7 +77,7 @@ class PathLossCorrection(ModelMixin, ConfigMixin):
                 f"multiples of {STRIDE}"
             )
         x = self.stem(nn.functional.pixel_unshuffle(images.to(self.stem.weight.dtype), STRIDE))
-        for block in self.blocks:
+        for block in self.residual_blocks:
             x = block(x)
         gate, residual = (
             nn.functional.pixel_shuffle(self.head(nn.functional.silu(x)), STRIDE)
