@@ -21,7 +21,7 @@ from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, Mode, 
 from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
-from radiodiff.units import model_to_db, model_to_gray
+from radiodiff.units import RESOLUTION_M, model_to_db, model_to_gray
 
 Array = np.ndarray | Tensor
 Points = Sequence[int] | Sequence[Sequence[int]] | Array
@@ -182,6 +182,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         generator: Generators = None,
         mode: Mode | None = None,
         zero_buildings: bool | None = None,
+        resolution_m: float = RESOLUTION_M,
     ) -> RadioDiffOutput:
         """Generate radio maps.
 
@@ -200,12 +201,13 @@ class RadioDiffPipeline(DiffusionPipeline):
                 right spread; None takes the scheduler as it was configured.
             zero_buildings: set building interiors to gray 0, as in RadioMapSeer; None does what the
                 pipeline was made with.
+            resolution_m: side of a pixel in metres.
 
         Raises:
             InputError: a mask that is not binary, a transmitter outside or in a building, sides
                 that the strides do not divide, batches of different lengths.
         """
-        masks, prompt = self._prepare(buildings, transmitter, vehicles)
+        masks, prompt = self._prepare(buildings, transmitter, vehicles, resolution_m)
         model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
         if self.config.zero_buildings if zero_buildings is None else zero_buildings:
             model = _zero(model, torch.from_numpy(masks))
@@ -347,7 +349,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         )
 
     def _prepare(
-        self, buildings: Array, transmitter: Points, vehicles: Array | None
+        self, buildings: Array, transmitter: Points, vehicles: Array | None, resolution_m: float
     ) -> tuple[np.ndarray, Tensor]:
         """Return building masks (N, H, W) bool and prompts (N, C, H, W), both checked."""
         masks = _as_batch(buildings, "buildings")
@@ -373,6 +375,7 @@ class RadioDiffPipeline(DiffusionPipeline):
                 masks[i % len(masks)],
                 points[i % len(points)],
                 None if cars is None else cars[i % len(cars)],
+                resolution_m,
             )
             for i in range(n)
         ]

@@ -55,9 +55,9 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(InputError, match="initial_gate: found 1.0"):
+    with pytest.raises(InputError, match=r"initial_gate: found 1\.0"):
         PathLossCorrection(2, initial_gate=1.0)
-    with pytest.raises(InputError, match="width: found 12"):
+    with pytest.raises(InputError, match=r"width: found 12"):
         PathLossCorrection(2, width=12)
     correction = PathLossCorrection(2, width=8)
     one = maps(1, 1, 8, 8)
