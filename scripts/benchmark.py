@@ -6,21 +6,21 @@ from typing import get_args
 
 import torch
 
-from radiodiff.cli import run_main
-from radiodiff.data.benchmark import TARGETS, benchmark_dataset
-from radiodiff.diffusion.benchmark import (
+from radiodiff.benchmarks.data import TARGETS, benchmark_dataset
+from radiodiff.benchmarks.diffusion import (
     STEPS,
     Comparison,
     compare_sampling,
     compare_training,
     paper_networks,
-    peak_memory_gb,
 )
-from radiodiff.inverse.benchmark import PARTICLES, time_image_prior, time_run
-from radiodiff.inverse.benchmark import STEPS as INVERSE_STEPS
+from radiodiff.benchmarks.inverse import PARTICLES, time_image_prior, time_run
+from radiodiff.benchmarks.inverse import STEPS as INVERSE_STEPS
+from radiodiff.benchmarks.simulate import benchmark_engine
+from radiodiff.benchmarks.training import Size, benchmark_training
+from radiodiff.cli import run_main
 from radiodiff.inverse.settings import FilterSettings
-from radiodiff.simulate.benchmark import benchmark_engine
-from radiodiff.training.benchmark import Size, benchmark_training
+from radiodiff.memory import peak_memory
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def run_radiodiff(arguments: argparse.Namespace) -> None:
     print(f"training step, batch {arguments.batch}")
     training = compare_training(denoiser, arguments.batch, arguments.repeats)
     _print_comparison(training, per_run="step", maps=arguments.batch)
-    print(f"peak memory {peak_memory_gb():.1f} GiB, {torch.get_num_threads()} threads")
+    print(f"peak memory {peak_memory():.1f} GiB, {torch.get_num_threads()} threads")
 
 
 def _print_comparison(comparison: Comparison, per_run: str, maps: int) -> None:
@@ -118,10 +118,10 @@ def run_inverse(arguments: argparse.Namespace) -> None:
     print(f"small prior, 256 x 256, {PARTICLES} particles, {INVERSE_STEPS} steps")
     for label, settings in (
         ("published", FilterSettings(method="published")),
-        ("matched, shared", FilterSettings(noise_path="shared")),
-        ("matched, fresh", FilterSettings(noise_path="fresh")),
-        ("matched, held", FilterSettings(noise_path="held")),
-        ("held, turned", FilterSettings(noise_path="held", turned=True)),
+        ("matched, shared", FilterSettings(noise_path="common_noise")),
+        ("matched, fresh", FilterSettings(noise_path="independent_noise")),
+        ("matched, held", FilterSettings(noise_path="fixed_level")),
+        ("held, turned", FilterSettings(noise_path="fixed_level", self_ensemble=True)),
         ("combined", FilterSettings(method="combined")),
     ):
         for dtype in (torch.float32, torch.bfloat16):
@@ -134,7 +134,7 @@ def run_inverse(arguments: argparse.Namespace) -> None:
             )
     plain, fast = time_image_prior()
     print(f"paper's prior, one particle and step: float32 {plain:.2f} s, bfloat16 {fast:.2f} s")
-    print(f"  ratio {plain / fast:.2f} (at least 2), peak memory {peak_memory_gb():.1f} GiB")
+    print(f"  ratio {plain / fast:.2f} (at least 2), peak memory {peak_memory():.1f} GiB")
 
 
 if __name__ == "__main__":

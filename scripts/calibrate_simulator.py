@@ -10,7 +10,7 @@ from pathlib import Path
 from radiodiff.cli import run_main
 from radiodiff.config import save_config
 from radiodiff.simulate.calibration import calibrate
-from radiodiff.simulate.law import CONSTANTS_FILE
+from radiodiff.simulate.path_loss_model import CONSTANTS_FILE
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 from diffusers import DDPMPipeline
 from torch import Tensor
 
-from radiodiff import interop
 from radiodiff.cli import run_main
 from radiodiff.data.prompts import PAPER_PROMPT, PROMPT_FEATURES
 from radiodiff.diffusion.decoupled import DecoupledScheduler
@@ -19,6 +18,13 @@ from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.inverse.prior import build_noise_schedule
 from radiodiff.models.baselines.pipeline import BaselinePipeline
+from radiodiff.models.released import (
+    prior_from_guided_diffusion,
+    radiounet_from_authors,
+    released_weights,
+    unet_from_radiodiff,
+    vae_from_radiodiff,
+)
 from radiodiff.weights import read_checkpoint
 
 Weights = dict[str, Tensor]
@@ -31,7 +37,7 @@ def main() -> None:
     if output.exists():
         raise InputError(f"{output}: exists already; choose another output directory")
     checkpoint = read_checkpoint(arguments.checkpoint)
-    weights = interop.released_weights(checkpoint, ema=not arguments.raw)
+    weights = released_weights(checkpoint, ema=not arguments.raw)
     converted = _CONVERTERS[arguments.format](weights, arguments)
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -75,20 +81,20 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _convert_ldm(weights: Weights, arguments: argparse.Namespace) -> Any:
-    denoiser = interop.unet_from_radiodiff(weights)
+    denoiser = unet_from_radiodiff(weights)
     if not any(key.startswith("first_stage_model.") for key in weights):
         return denoiser
     scheduler = DecoupledScheduler(attenuation=denoiser.config.attenuation)
-    return RadioDiffPipeline(interop.vae_from_radiodiff(weights), denoiser, scheduler)
+    return RadioDiffPipeline(vae_from_radiodiff(weights), denoiser, scheduler)
 
 
 def _convert_prior(weights: Weights, arguments: argparse.Namespace) -> Any:
-    unet = interop.prior_from_guided_diffusion(weights, arguments.attention_head_dim)
+    unet = prior_from_guided_diffusion(weights, arguments.attention_head_dim)
     return DDPMPipeline(unet, build_noise_schedule())
 
 
 def _convert_radiounet(weights: Weights, arguments: argparse.Namespace) -> Any:
-    network = interop.radiounet_from_authors(weights)
+    network = radiounet_from_authors(weights)
     features = arguments.prompt_features
     if features is None:
         features = PAPER_PROMPT[: network.config.in_channels - arguments.measurements]
@@ -96,7 +102,7 @@ def _convert_radiounet(weights: Weights, arguments: argparse.Namespace) -> Any:
 
 
 _CONVERTERS: dict[str, Callable[[Weights, argparse.Namespace], Any]] = {
-    "radiodiff-vae": lambda weights, _: interop.vae_from_radiodiff(weights),
+    "radiodiff-vae": lambda weights, _: vae_from_radiodiff(weights),
     "radiodiff-ldm": _convert_ldm,
     "guided-diffusion": _convert_prior,
     "radiounet": _convert_radiounet,

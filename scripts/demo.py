@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.demo import DemoConfig, run_demo
+from radiodiff.experiments.demo import DemoConfig, run_demo
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 

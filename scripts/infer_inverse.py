@@ -8,8 +8,8 @@ import argparse
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.inverse.experiment import InverseConfig, format_summary, run_benchmark
-from radiodiff.inverse.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.inverse_benchmark import InverseConfig, format_summary, run_benchmark
+from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

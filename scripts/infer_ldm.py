@@ -1,7 +1,7 @@
 """Generate radio maps with a trained RadioDiff model, one PNG per city and transmitter."""
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.evaluation.generation import GenerateConfig, generate_maps
+from radiodiff.experiments.generation import GenerateConfig, generate_maps
 
 
 def main() -> None:

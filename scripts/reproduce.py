@@ -1,8 +1,8 @@
 """Tables and figures of both papers: train what is missing, predict, score, write."""
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.reproduce.run import reproduce
-from radiodiff.reproduce.settings import ReproduceConfig
+from radiodiff.experiments.reproduce.run import reproduce
+from radiodiff.experiments.reproduce.settings import ReproduceConfig
 
 
 def main() -> None:

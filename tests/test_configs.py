@@ -8,16 +8,16 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_multi_gpu_env
 
 from radiodiff.config import Settings, load_config
-from radiodiff.demo import DemoConfig
-from radiodiff.evaluation.generation import GenerateConfig
 from radiodiff.evaluation.paper import printed_rows, settings_of
 from radiodiff.evaluation.predictions import EvaluateConfig
-from radiodiff.inverse.experiment import InverseConfig
-from radiodiff.inverse.survey import SurveyConfig
+from radiodiff.experiments.demo import DemoConfig
+from radiodiff.experiments.generation import GenerateConfig
+from radiodiff.experiments.inverse_benchmark import InverseConfig
+from radiodiff.experiments.reproduce.settings import ReproduceConfig, ScoreTable
+from radiodiff.experiments.reproduce.training import load_stage
+from radiodiff.experiments.survey import SurveyConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
-from radiodiff.reproduce.settings import ReproduceConfig, ScoreTable
-from radiodiff.reproduce.training import load_stage
 from radiodiff.simulate.dataset import SimulateConfig
 from radiodiff.training.baseline_settings import BaselineExperiment
 from radiodiff.training.decoder import DecoderExperiment

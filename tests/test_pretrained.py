@@ -13,7 +13,7 @@ from radiodiff.data.measurements import Measurements, measure, pixel_mask
 from radiodiff.data.radiomapseer import DataConfig, build_dataset
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation import metrics
-from radiodiff.evaluation.methods import MethodSettings, load_method, predict_maps
+from radiodiff.experiments.methods import MethodSettings, load_method, predict_maps
 from radiodiff.inverse.interpolation import kriging, linear
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline

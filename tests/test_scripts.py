@@ -70,7 +70,7 @@ def test_the_demo_leaves_a_figure_a_table_a_survey_and_its_provenance(tmp_path: 
         "sampling_steps=1",
         "num_particles=1",
         "num_inference_steps=2",
-        "survey.reports=2000",
+        "survey.measurements=2000",
         "survey.held_out=200",
     )
     assert status == 0
@@ -81,7 +81,7 @@ def test_the_demo_leaves_a_figure_a_table_a_survey_and_its_provenance(tmp_path: 
         assert word in table
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["made_by"]["config"]["num_maps"] == 1
-    # What the survey gives agrees with reports it has not seen, but for their own noise.
+    # What the survey gives agrees with measurements it has not seen, but for their own noise.
     survey = results["survey"]
     noise = survey["noise_std_db"]
     assert noise - 0.3 < survey["held_out_rmse_db"] < 2.0 * noise

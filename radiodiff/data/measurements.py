@@ -1,4 +1,5 @@
-"""Sparse, noisy power reports on a map's grid: where they fall, what they say, how sure they are.
+"""Sparse, noisy power measurements on a map's grid: where they fall, what they say, how sure they
+are.
 
 Masks follow RadioDiff-Inverse, section V: the missing ratio is exact. "Unaware" counts the whole
 map; "aware" observes every building pixel as well, without noise, since a city map has none, and
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radiodiff.data.reports import Reports
+from radiodiff.data.points import PointMeasurements
 from radiodiff.errors import InputError
 from radiodiff.units import db_std_to_model, db_to_model, model_to_db
 
@@ -33,7 +34,7 @@ class Measurements:
     """(B, 1, H, W) bool, true where a value was observed."""
     noise_std: Tensor | None = None
     """(B, 1, H, W) float32 sigma of every value in model range; None leaves it to the caller."""
-    reports: tuple[Reports, ...] | None = None
+    points: tuple[PointMeasurements, ...] | None = None
     """The same of every map at the exact positions, where these are known."""
 
     def __post_init__(self) -> None:
@@ -58,21 +59,21 @@ class Measurements:
                     f"{tuple(self.values.shape)} like the values"
                 )
             check_noise_std(self.noise_std[self.mask])
-        if self.reports is not None and len(self.reports) != len(self.values):
-            raise InputError(f"{len(self.reports)} sets of reports for {len(self.values)} maps")
+        if self.points is not None and len(self.points) != len(self.values):
+            raise InputError(f"{len(self.points)} sets of measurements for {len(self.values)} maps")
 
     def with_noise(self, noise_std: float | Tensor) -> Measurements:
         """Return the same values with sigma set to a number or a (B, 1, H, W) tensor."""
         sigma = torch.as_tensor(noise_std, dtype=self.values.dtype, device=self.values.device)
         sigma = sigma.expand_as(self.values)
-        reports = self.reports
-        if reports is not None:
+        points = self.points
+        if points is not None:
             maps = sigma.double().cpu().numpy()
-            reports = tuple(
-                replace(own, noise_std=maps[b, 0][tuple(own.cells.T)])
-                for b, own in enumerate(reports)
+            points = tuple(
+                replace(own, noise_std=maps[b, 0][tuple(own.pixels.T)])
+                for b, own in enumerate(points)
             )
-        return Measurements(self.values, self.mask, sigma, reports)
+        return Measurements(self.values, self.mask, sigma, points)
 
     def with_buildings(self, buildings: Tensor) -> Measurements:
         """Return the measurements with buildings known: their pixels are the truncation, exactly.
@@ -95,7 +96,7 @@ class Measurements:
     def to(self, device: torch.device | str) -> Measurements:
         """Return a copy on ``device``."""
         noise_std = None if self.noise_std is None else self.noise_std.to(device)
-        return Measurements(self.values.to(device), self.mask.to(device), noise_std, self.reports)
+        return Measurements(self.values.to(device), self.mask.to(device), noise_std, self.points)
 
 
 def check_noise_std(noise_std: float | Tensor) -> None:
@@ -197,8 +198,8 @@ def measure(
         mask: (B, 1, H, W) bool.
         noise_std: sigma in model range, >= 0.
         generator: source of the noise, on the device of ``gain``.
-        quantise_db: round reports to this step in dB, e.g. 1 as handsets do. The rounding error,
-            uniform with standard deviation step / sqrt(12), is added to the stated noise.
+        quantise_db: round measurements to this step in dB, e.g. 1 as handsets do. The rounding
+            error, uniform with standard deviation step / sqrt(12), is added to the stated noise.
     """
     check_noise_std(noise_std)
     noise = torch.randn(gain.shape, generator=generator, device=gain.device, dtype=gain.dtype)
@@ -211,22 +212,23 @@ def measure(
     return Measurements(values, mask, torch.full_like(values, variance**0.5))
 
 
-def combine_reports(
+def combine_points(
     positions: np.ndarray,
     values: np.ndarray,
     noise_std: np.ndarray | float,
     shape: tuple[int, int],
 ) -> Measurements:
-    """Put reports on the grid; several in one cell are averaged with inverse-variance weights.
+    """Put measurements on the grid; several in one pixel are averaged with inverse-variance
+    weights.
 
     Args:
-        positions: (N, 2) row and column, fractional; a cell is the square around its centre.
+        positions: (N, 2) row and column, fractional; a pixel is the square around its centre.
         values: (N,) model range.
         noise_std: (N,) or one sigma, model range, > 0 so that a weight exists.
         shape: rows and columns of the grid.
 
     Returns:
-        Measurements of one map, with a noise level per cell.
+        Measurements of one map, with a noise level per pixel.
 
     Raises:
         InputError: positions outside the grid, values or noise that are not usable.
@@ -234,8 +236,8 @@ def combine_reports(
     values = np.asarray(values, dtype=np.float64)
     sigma = np.broadcast_to(np.asarray(noise_std, dtype=np.float64), values.shape)
     positions = np.asarray(positions, dtype=np.float64).reshape(-1, 2)
-    reports = Reports(positions, values, sigma, shape)
-    index = np.ravel_multi_index(tuple(reports.cells.T), shape)
+    points = PointMeasurements(positions, values, sigma, shape)
+    index = np.ravel_multi_index(tuple(points.pixels.T), shape)
     size = shape[0] * shape[1]
     precision = np.bincount(index, weights=sigma**-2, minlength=size)
     weighted = np.bincount(index, weights=values * sigma**-2, minlength=size)
@@ -243,7 +245,7 @@ def combine_reports(
     safe = np.where(seen, precision, 1.0)
     fields = (np.where(seen, weighted, 0.0) / safe, seen, np.where(seen, safe**-0.5, 0.0))
     mean, mask, std = (torch.from_numpy(f.reshape(1, 1, *shape)) for f in fields)
-    return Measurements(mean.float(), mask, std.float(), (reports,))
+    return Measurements(mean.float(), mask, std.float(), (points,))
 
 
 def merge_measurements(first: Measurements, second: Measurements) -> Measurements:
@@ -272,12 +274,12 @@ def merge_measurements(first: Measurements, second: Measurements) -> Measurement
     safe = torch.where(seen, total, 1.0)
     values = (precision * torch.stack([first.values, second.values])).sum(dim=0) / safe
     sigma = torch.where(seen, best / safe.sqrt(), 0.0)
-    reports = None
-    if first.reports is not None and second.reports is not None:
-        pairs = zip(first.reports, second.reports, strict=True)
-        reports = tuple(own.joined(other) for own, other in pairs)
+    points = None
+    if first.points is not None and second.points is not None:
+        pairs = zip(first.points, second.points, strict=True)
+        points = tuple(own.joined(other) for own, other in pairs)
     dtype = first.values.dtype
-    return Measurements(values.to(dtype), seen, sigma.to(dtype), reports)
+    return Measurements(values.to(dtype), seen, sigma.to(dtype), points)
 
 
 def _outdoors(shape: tuple[int, int], buildings: np.ndarray | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Power reports of a survey, read from CSV and placed on a grid."""
+"""Power measurements of a survey, read from CSV and placed on a grid."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
-from radiodiff.data.measurements import Measurements, combine_reports
+from radiodiff.data.measurements import Measurements, combine_points
 from radiodiff.errors import InputError
 from radiodiff.simulate.geojson import Projection
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, db_std_to_model, db_to_model
 
 MAX_GRID_SIDE = 4096
 PLAUSIBLE_DB = (-250.0, 60.0)
-"""Reports outside are no received power in dBm and no path gain in dB."""
+"""Measurements outside are no received power in dBm and no path gain in dB."""
 MAX_EXCESS = 3.0
-"""Standard deviations by which a report may lie outside the range of maps; further ones are cut."""
+"""Standard deviations by which a measurement may lie outside the range of maps; further ones are
+cut."""
 
 
 class ColumnSettings(Settings):
@@ -33,7 +34,7 @@ class ColumnSettings(Settings):
     value: str = "gain_db"
     """Path gain or received power."""
     noise_std_db: str | None = None
-    """Standard deviation of every report in dB; null uses one for all."""
+    """Standard deviation of every measurement in dB; null uses one for all."""
 
 
 class SurveySettings(Settings):
@@ -49,13 +50,14 @@ class SurveySettings(Settings):
     transmit_power_dbm: float | None = None
     """Needed with received_dbm: path gain is received minus transmitted power."""
     noise_std_db: float | None = Field(default=None, gt=0)
-    """Standard deviation of a report in dB; null estimates it from reports that share a cell."""
+    """Standard deviation of a measurement in dB; null estimates it from measurements that share a
+    pixel."""
     duplicates: Literal["refuse", "average"] = "refuse"
-    """What to do with reports at one and the same position that differ."""
+    """What to do with measurements at one and the same position that differ."""
     resolution_m: float = Field(default=1.0, gt=0)
-    """Metres per cell. RadioMapSeer, hence a prior trained on it, has 1."""
+    """Metres per pixel. RadioMapSeer, hence a prior trained on it, has 1."""
     origin: tuple[float, float] | None = None
-    """x and y of the centre of the first row's first cell; null puts the samples' corner there."""
+    """x and y of the centre of the first row's first pixel; null puts the samples' corner there."""
     shape: tuple[int, int] | None = None
     """Rows and columns; null covers the samples."""
 
@@ -71,8 +73,8 @@ class Grid:
     """Cells of a map: where row 0, column 0 is, how large they are, and where north is."""
 
     origin: tuple[float, float]
-    """x and y of the centre of cell (0, 0), in the survey's own coordinates."""
-    cell: tuple[float, float]
+    """x and y of the centre of pixel (0, 0), in the survey's own coordinates."""
+    pixel: tuple[float, float]
     """Signed change of x per column and of y per row, in the survey's own coordinates."""
     shape: tuple[int, int]
     resolution_m: float
@@ -80,29 +82,29 @@ class Grid:
 
     def to_pixels(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return fractional (row, column), (..., 2), of positions in the survey's coordinates."""
-        rows, columns = (y - self.origin[1]) / self.cell[1], (x - self.origin[0]) / self.cell[0]
+        rows, columns = (y - self.origin[1]) / self.pixel[1], (x - self.origin[0]) / self.pixel[0]
         return np.stack([rows, columns], axis=-1)
 
     def to_survey(self, pixels: np.ndarray) -> np.ndarray:
         """Return (x, y), (..., 2), of (row, column) positions; inverse of :meth:`to_pixels`."""
-        x = self.origin[0] + self.cell[0] * pixels[..., 1]
-        y = self.origin[1] + self.cell[1] * pixels[..., 0]
+        x = self.origin[0] + self.pixel[0] * pixels[..., 1]
+        y = self.origin[1] + self.pixel[1] * pixels[..., 0]
         return np.stack([x, y], axis=-1)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Reports as read, and as measurements of one map."""
+    """Measurements as read, and as measurements of one map."""
 
     grid: Grid
     pixels: np.ndarray
-    """(N, 2) fractional row and column of every report."""
+    """(N, 2) fractional row and column of every measurement."""
     gain_db: np.ndarray
     """(N,) reported path gain."""
     noise_std_db: np.ndarray
     """(N,) its standard deviation, given or estimated."""
     measurements: Measurements
-    """The reports averaged per cell, model range."""
+    """The measurements averaged per pixel, model range."""
 
 
 def read_survey(path: str | Path, settings: SurveySettings) -> Survey:
@@ -110,7 +112,7 @@ def read_survey(path: str | Path, settings: SurveySettings) -> Survey:
 
     Raises:
         InputError: the file or a column is missing, a field is no number, values cannot be dB,
-            positions leave the grid, share one cell, or repeat with other values.
+            positions leave the grid, share one pixel, or repeat with other values.
     """
     path = Path(path)
     table = _read_columns(path, settings.columns)
@@ -123,10 +125,10 @@ def read_survey(path: str | Path, settings: SurveySettings) -> Survey:
         _refuse_duplicates(path, x, y, values)
     grid = _grid(path, x, y, settings)
     pixels = grid.to_pixels(x, y)
-    cells = np.rint(pixels).astype(np.int64)
-    if len(np.unique(cells, axis=0)) == 1:
+    nearest = np.rint(pixels).astype(np.int64)
+    if len(np.unique(nearest, axis=0)) == 1:
         raise InputError(
-            f"{path}: all {len(x)} samples fall into one cell of {settings.resolution_m:g} m; "
+            f"{path}: all {len(x)} samples fall into one pixel of {settings.resolution_m:g} m; "
             "check the coordinates (metres or degrees) and the resolution"
         )
     if settings.columns.noise_std_db is not None:
@@ -136,11 +138,12 @@ def read_survey(path: str | Path, settings: SurveySettings) -> Survey:
                 f"{path}: {settings.columns.noise_std_db} holds values that are not > 0"
             )
     else:
-        std = np.full(len(x), settings.noise_std_db or _std_within_cells(path, cells, values))
-    # The noise may carry a report out of the range of maps; cutting it off there would bias it.
+        std = np.full(len(x), settings.noise_std_db or _std_within_pixels(path, nearest, values))
+    # The noise may carry a measurement out of the range of maps; cutting it off there would bias
+    # it.
     gain = np.clip(values, GAIN_MIN_DB - MAX_EXCESS * std, GAIN_MAX_DB + MAX_EXCESS * std)
     try:
-        measurements = combine_reports(pixels, db_to_model(gain), db_std_to_model(std), grid.shape)
+        measurements = combine_points(pixels, db_to_model(gain), db_std_to_model(std), grid.shape)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return Survey(grid, pixels, values, std, measurements)
@@ -164,7 +167,7 @@ def _read_columns(path: Path, columns: ColumnSettings) -> dict[str, np.ndarray]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error})") from None
     if not rows:
-        raise InputError(f"{path}: holds no report")
+        raise InputError(f"{path}: holds no measurement")
     return dict(zip(wanted, np.array(rows, dtype=np.float64).T, strict=True))
 
 
@@ -174,7 +177,7 @@ def _number(path: Path, line: int, column: str, text: str | None) -> float:
     except ValueError:
         raise InputError(f"{path}, line {line}: {column} is {text!r}, not a number") from None
     if not np.isfinite(value):
-        raise InputError(f"{path}, line {line}: {column} is {text!r}; leave such reports out")
+        raise InputError(f"{path}, line {line}: {column} is {text!r}; leave such measurements out")
     return value
 
 
@@ -202,8 +205,9 @@ def _refuse_duplicates(path: Path, x: np.ndarray, y: np.ndarray, values: np.ndar
     if same.any():
         first = order[int(np.argmax(same))]
         raise InputError(
-            f"{path}: {int(same.sum())} reports repeat a position with another value, the first at "
-            f"({x[first]:g}, {y[first]:g}); set survey.duplicates=average if they are repeats"
+            f"{path}: {int(same.sum())} measurements repeat a position with another value, the "
+            f"first at ({x[first]:g}, {y[first]:g}); set survey.duplicates=average if "
+            "they are repeats"
         )
 
 
@@ -216,7 +220,7 @@ def _grid(path: Path, x: np.ndarray, y: np.ndarray, settings: SurveySettings) ->
         scale_x, scale_y = Projection(bounds).metres_per_degree
     else:
         scale_x = scale_y = 1.0
-    cell = (
+    pixel = (
         settings.resolution_m / scale_x,
         settings.resolution_m / scale_y * (1.0 if down else -1.0),
     )
@@ -224,25 +228,25 @@ def _grid(path: Path, x: np.ndarray, y: np.ndarray, settings: SurveySettings) ->
     shape = settings.shape
     if shape is None:
         last_row = (y.max() if down else y.min()) - origin[1]
-        shape = (round(last_row / cell[1]) + 1, round((x.max() - origin[0]) / cell[0]) + 1)
+        shape = (round(last_row / pixel[1]) + 1, round((x.max() - origin[0]) / pixel[0]) + 1)
     if not all(1 <= side <= MAX_GRID_SIDE for side in shape):
         raise InputError(
-            f"{path}: the grid has {shape[0]} x {shape[1]} cells of {settings.resolution_m:g} m; "
+            f"{path}: the grid has {shape[0]} x {shape[1]} pixels of {settings.resolution_m:g} m; "
             f"allowed are sides of 1 .. {MAX_GRID_SIDE}; check the units and the resolution"
         )
-    return Grid(origin, cell, shape, settings.resolution_m, settings.coordinates)
+    return Grid(origin, pixel, shape, settings.resolution_m, settings.coordinates)
 
 
-def _std_within_cells(path: Path, cells: np.ndarray, values: np.ndarray) -> float:
-    """Standard deviation of the reports around the mean of their cell, pooled over cells."""
-    _, cell, count = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-    cell = cell.reshape(-1)
-    residual = values - (np.bincount(cell, values) / count)[cell]
+def _std_within_pixels(path: Path, pixels: np.ndarray, values: np.ndarray) -> float:
+    """Standard deviation of the measurements around the mean of their pixel, pooled over pixels."""
+    _, pixel, count = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    pixel = pixel.reshape(-1)
+    residual = values - (np.bincount(pixel, values) / count)[pixel]
     degrees = int((count - 1).sum())
     std = float(np.sqrt((residual**2).sum() / degrees)) if degrees else 0.0
     if std <= 0:
         raise InputError(
-            f"{path}: the noise cannot be estimated, no cell holds reports that differ; set "
+            f"{path}: the noise cannot be estimated, no pixel holds measurements that differ; set "
             "survey.noise_std_db"
         )
     return std

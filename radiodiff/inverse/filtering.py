@@ -4,7 +4,8 @@
 sequence y_t with its own error at every level, and every y_t enters as a likelihood, eqs. (26) to
 (41). One measurement is counted once per step, and the result is pinned to the noisy value.
 
-``matched`` counts it once: y = x_0 + sigma n has the law of the diffused map at the level tau whose
+``matched`` counts it once: y = x_0 + sigma n has the distribution of the diffused map at the level
+    tau whose
 noise equals sigma. Observed pixels follow y from the top down to tau, or, with a prior that takes a
 level for every pixel, they stay at tau; below tau they are free.
 
@@ -20,12 +21,17 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from radiodiff.data.reports import Reports
+from radiodiff.data.points import PointMeasurements
 from radiodiff.errors import InputError
 from radiodiff.inverse.combined import Operator, combined_filter
-from radiodiff.inverse.levels import harmonised, insert_levels, measurement_level, share_levels
-from radiodiff.inverse.matched import held_filter, noised_filter
-from radiodiff.inverse.operators import PixelOperator, ReportOperator
+from radiodiff.inverse.levels import (
+    insert_levels,
+    measurement_level,
+    share_levels,
+    with_repaint_jumps,
+)
+from radiodiff.inverse.matched import fixed_level_filter, noised_filter
+from radiodiff.inverse.operators import PixelOperator, PointOperator
 from radiodiff.inverse.particles import Denoiser, Network, Problem, Progress
 from radiodiff.inverse.published import published_filter
 from radiodiff.inverse.resampling import Generators
@@ -57,7 +63,7 @@ def sample_posterior(
     start: Tensor | None = None,
     batch_limit: int | None = None,
     progress: Progress | None = None,
-    reports: Sequence[Reports] | None = None,
+    points: Sequence[PointMeasurements] | None = None,
     known: Tensor | None = None,
 ) -> FilterResult:
     """Sample maps given noisy values of some of their pixels.
@@ -76,28 +82,28 @@ def sample_posterior(
         start: (B, M, *dims) maps to begin from, noised to ``alpha_bar[0]``; None begins from noise.
         batch_limit: most maps in one network call; None puts no limit.
         progress: called with the steps done and to do after every step.
-        reports: of every map, between the pixels and besides ``y``; ``combined`` only.
+        points: of every map, between the pixels and besides ``y``; ``combined`` only.
         known: (B, *dims) bool, pixels that are known and not measured, such as buildings, to which
-            ``least_noise_std`` does not apply; None takes those without noise, unless a map has no
+            ``min_noise_std`` does not apply; None takes those without noise, unless a map has no
             others.
 
     Returns:
         Samples in the dtype of ``y`` and their normalised weights.
 
     Raises:
-        InputError: the network returned values that are not finite, or ``reports`` are given for
-            another method.
+        InputError: the network returned values that are not finite, or ``measurements`` are given
+            for another method.
     """
-    if reports is not None and settings.method != "combined":
+    if points is not None and settings.method != "combined":
         raise InputError(
-            f"filter.method is {settings.method!r}; reports between the pixels need 'combined'"
+            f"filter.method is {settings.method!r}; measurements between the pixels need 'combined'"
         )
     maps = range(len(y))
-    held = settings.method == "matched" and settings.noise_path == "held"
+    fixed_level = settings.method == "matched" and settings.noise_path == "fixed_level"
     own_std = noise_std
-    if held:
+    if fixed_level:
         known = _known(observed, noise_std) if known is None else known
-        raised = noise_std.clamp(min=settings.least_noise_std)
+        raised = noise_std.clamp(min=settings.min_noise_std)
         noise_std = shown_std = torch.where(known, noise_std, raised)
     if settings.method == "matched":
         noise_std = torch.stack(
@@ -110,10 +116,10 @@ def sample_posterior(
         if settings.method == "matched":
             own_levels = measurement_level(torch.unique(noise_std[b][observed[b]])).cpu()
             levels = insert_levels(alpha_bar, own_levels)
-        levels = harmonised(levels, settings.harmonising)
+        levels = with_repaint_jumps(levels, settings.repaint_jumps)
         groups.setdefault(tuple(levels.tolist()), []).append(b)
     steps = sum(s > t for schedule in groups for t, s in pairwise(schedule))
-    network = Network(denoiser, batch_limit, steps, progress, settings.turned)
+    network = Network(denoiser, batch_limit, steps, progress, settings.self_ensemble)
     results: dict[int, tuple[Tensor, Tensor]] = {}
     for schedule, members in groups.items():
         chosen = torch.tensor(members, device=y.device)
@@ -129,18 +135,18 @@ def sample_posterior(
         if settings.method == "combined":
             pixels = PixelOperator(y[chosen], observed[chosen], noise_std[chosen])
             operator: Operator = pixels
-            if reports is not None:
-                operator = ReportOperator([reports[b] for b in members], pixels)
+            if points is not None:
+                operator = PointOperator([points[b] for b in members], pixels)
             samples, log_weights = combined_filter(network, problem, settings, operator)
         elif settings.method == "published":
             samples, log_weights = published_filter(network, problem, settings)
-        elif held:
-            samples, log_weights = held_filter(network, problem, settings)
+        elif fixed_level:
+            samples, log_weights = fixed_level_filter(network, problem, settings)
         else:
             samples, log_weights = noised_filter(network, problem, settings)
         results.update(zip(members, zip(samples, log_weights, strict=True), strict=True))
     samples = torch.stack([results[b][0] for b in maps])
-    if held:
+    if fixed_level:
         cleaner = observed & (own_std < shown_std)
         share = torch.where(cleaner, own_std**2 / (own_std**2 + shown_std**2), 1.0)[:, None]
         samples = torch.where(cleaner[:, None], y[:, None].lerp(samples, share), samples)

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from radiodiff.errors import InputError
 
-Spacing = Literal["uniform", "log_snr", "middle"]
-MIDDLE = (1.0, 0.1)
-"""Range of sigma, model range, that ``middle`` steps through: with more noise an estimate is as
+Spacing = Literal["uniform", "log_snr", "mean_map"]
+MEAN_MAP_SIGMAS = (1.0, 0.1)
+"""Range of sigma, model range, that ``mean_map`` steps through: with more noise an estimate is as
 good as the one from noise alone, with less no wall is left to move (docs/inverse.md, Steps)."""
 
 
 def measurement_level(noise_std: Tensor) -> Tensor:
     """Return the level tau whose noise equals a measurement's.
 
-    y = x_0 + sigma n has the law of x_tau / sqrt(alpha_bar_tau) where
+    y = x_0 + sigma n has the distribution of x_tau / sqrt(alpha_bar_tau) where
     (1 - alpha_bar_tau) / alpha_bar_tau = sigma^2.
 
     Args:
@@ -43,16 +43,16 @@ def choose_levels(alphas_cumprod: Tensor, num_steps: int, spacing: Spacing = "un
         num_steps: number of network calls, 1 .. T.
         spacing: ``uniform`` takes evenly spaced training levels; ``log_snr`` spaces the logarithm
             of the signal-to-noise ratio evenly between the extreme training levels, more densely
-            where little noise is left, which keeps the variance of well measured pixels; ``middle``
-            takes the noisiest level and then spaces the logarithm of sigma evenly over ``MIDDLE``,
-            for few steps.
+            where little noise is left, which keeps the variance of well measured pixels;
+            ``mean_map`` takes the noisiest level and then spaces the logarithm of sigma evenly over
+            ``MEAN_MAP_SIGMAS``, for few steps.
 
     Returns:
         (num_steps + 1,) float64 increasing levels; the last is 1.
 
     Raises:
-        InputError: more steps than training levels, or none; or ``middle`` with levels that do not
-            reach beyond it.
+        InputError: more steps than training levels, or none; or ``mean_map`` with levels that do
+            not reach beyond it.
     """
     total = len(alphas_cumprod)
     if not 1 <= num_steps <= total:
@@ -62,12 +62,13 @@ def choose_levels(alphas_cumprod: Tensor, num_steps: int, spacing: Spacing = "un
         levels = trained[
             torch.linspace(total - 1, 0, num_steps, dtype=torch.float64).round().long()
         ]
-    elif spacing == "middle":
-        first, last = MIDDLE
+    elif spacing == "mean_map":
+        first, last = MEAN_MAP_SIGMAS
         if not trained[-1] < measurement_level(torch.tensor(first)):
             raise InputError(
-                f"spacing is 'middle', but the prior's noisiest level is {float(trained[-1]):.3g} "
-                f"in alpha_bar; it must be below {1.0 / (1.0 + first**2):.3g}"
+                f"spacing is 'mean_map', but the prior's noisiest level is "
+                f"{float(trained[-1]):.3g} in alpha_bar; it must be "
+                f"below {1.0 / (1.0 + first**2):.3g}"
             )
         sigma = torch.logspace(log10(first), log10(last), num_steps - 1, dtype=torch.float64)
         levels = torch.cat([trained[-1:], measurement_level(sigma)])
@@ -93,7 +94,7 @@ def insert_levels(alpha_bar: Tensor, inserted: Tensor) -> Tensor:
     return torch.unique(torch.cat([alpha_bar, inside.double()]))
 
 
-def harmonised(alpha_bar: Tensor, times: int) -> Tensor:
+def with_repaint_jumps(alpha_bar: Tensor, times: int) -> Tensor:
     """Take every step but the last back and repeat it ``times`` times (RePaint).
 
     Args:

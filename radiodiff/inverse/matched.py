@@ -1,6 +1,6 @@
 """Filters in which a measurement is counted once, at the noise level that equals its own.
 
-y = x_0 + sigma n has the law of the diffused map at the level tau where
+y = x_0 + sigma n has the distribution of the diffused map at the level tau where
 (1 - abar_tau) / abar_tau = sigma^2. Each pixel has its own tau.
 """
 
@@ -28,7 +28,8 @@ def noised_filter(
 ) -> tuple[Tensor, Tensor]:
     """Noise the measurements to the level of the particles, from the top down to tau.
 
-    Along one path, followed with weights (``shared``), or anew at every level (``fresh``).
+    Along one path, followed with weights (``common_noise``), or anew at every level
+    (``independent_noise``).
 
     Returns:
         Samples (B, M, *dims) and their float64 logarithmic weights (B, M).
@@ -82,13 +83,13 @@ def noised_filter(
     return x, log_weights
 
 
-def held_filter(
+def fixed_level_filter(
     network: Network, problem: Problem, settings: FilterSettings
 ) -> tuple[Tensor, Tensor]:
     """Diffuse the other pixels backwards while the measurements stay at tau.
 
     The network's estimate is conditioned on the measurements at every step. So no weights are
-    needed, and a single particle has the posterior's law.
+    needed, and a single particle has the posterior's distribution.
 
     Returns:
         Samples (B, M, *dims) and their float64 logarithmic weights (B, M), all equal.

@@ -1,6 +1,6 @@
 """Linear operators of measurements, and how they correct an estimate of the clean map.
 
-An estimate with error N(0, r^2 I) and reports y = A x_0 + n, n ~ N(0, R), combine to
+An estimate with error N(0, r^2 I) and measurements y = A x_0 + n, n ~ N(0, R), combine to
 x_0 + r^2 A^T (r^2 A A^T + R)^-1 (y - A x_0), the mean of a Gaussian posterior.
 """
 
@@ -15,7 +15,7 @@ import torch
 from scipy.sparse.linalg import cg
 from torch import Tensor
 
-from radiodiff.data.reports import Reports
+from radiodiff.data.points import PointMeasurements
 
 SOLVER_TOLERANCE = 1e-6
 """Relative residual at which the conjugate gradients stop."""
@@ -45,10 +45,10 @@ class PixelOperator:
 
 
 @dataclass(frozen=True)
-class ReportOperator:
-    """Reports between the pixels of B maps."""
+class PointOperator:
+    """Measurements between the pixels of B maps."""
 
-    reports: Sequence[Reports]
+    points: Sequence[PointMeasurements]
     pixels: PixelOperator
     """What is known of the pixels themselves besides."""
 
@@ -57,22 +57,22 @@ class ReportOperator:
         maps = x_0.double().cpu().numpy()
         corrected = np.stack(
             [
-                np.stack([correct_by_reports(p[0], float(variance), own) for p in particles])
-                for own, particles in zip(self.reports, maps, strict=True)
+                np.stack([correct_by_points(p[0], float(variance), own) for p in particles])
+                for own, particles in zip(self.points, maps, strict=True)
             ]
         )
         return self.pixels.correct(torch.from_numpy(corrected[:, :, None]).to(x_0), variance)
 
 
-def correct_by_reports(x_0: np.ndarray, variance: float, reports: Reports) -> np.ndarray:
+def correct_by_points(x_0: np.ndarray, variance: float, points: PointMeasurements) -> np.ndarray:
     """Return the corrected estimate of one map.
 
     Args:
         x_0: (H, W) estimate.
         variance: r^2 > 0.
-        reports: what was measured.
+        points: what was measured.
     """
-    system = variance * reports.gram + scipy.sparse.diags_array(reports.noise_std**2)
-    residual = reports.values - reports.matrix @ x_0.ravel()
+    system = variance * points.gram + scipy.sparse.diags_array(points.noise_std**2)
+    residual = points.values - points.matrix @ x_0.ravel()
     solution, _ = cg(system, residual, rtol=SOLVER_TOLERANCE)
-    return x_0 + variance * (reports.matrix.T @ solution).reshape(x_0.shape)
+    return x_0 + variance * (points.matrix.T @ solution).reshape(x_0.shape)

@@ -72,7 +72,7 @@ class Network:
     batch_limit: int | None
     steps: int
     progress: Progress | None
-    turned: bool = False
+    self_ensemble: bool = False
     """Show every particle, whose last two axes are rows and columns, in another orientation, and in
     the next one in every step."""
     done: int = 0
@@ -89,11 +89,11 @@ class Network:
             InputError: the network returned values that are not finite.
         """
         orientations = []
-        if self.turned:
+        if self.self_ensemble:
             count = 8 if x.shape[-1] == x.shape[-2] else 4
             orientations = [(m + step) % count for m in range(x.shape[1])]
-            x = _each(turn, x, orientations)
-            level = _each(turn, level.expand_as(x), orientations) if level.ndim else level
+            x = _each(orient, x, orientations)
+            level = _each(orient, level.expand_as(x), orientations) if level.ndim else level
         flat = x.flatten(0, 1)
         chunks = flat.split(self.batch_limit or len(flat))
         if level.ndim == 0:
@@ -111,16 +111,16 @@ class Network:
         if self.progress is not None:
             self.progress(self.done, self.steps)
         eps = eps.view_as(x).to(x.dtype)
-        return _each(turn_back, eps, orientations) if self.turned else eps
+        return _each(orient_back, eps, orientations) if self.self_ensemble else eps
 
 
-def turn(maps: Tensor, orientation: int) -> Tensor:
+def orient(maps: Tensor, orientation: int) -> Tensor:
     """Flip the columns (bit 1), the rows (bit 2) and then swap the two (bit 4) of (..., H, W)."""
     flipped = maps.flip([-axis for axis in (1, 2) if orientation & axis])
     return flipped.mT if orientation & 4 else flipped
 
 
-def turn_back(maps: Tensor, orientation: int) -> Tensor:
+def orient_back(maps: Tensor, orientation: int) -> Tensor:
     """Undo :func:`turn`."""
     maps = maps.mT if orientation & 4 else maps
     return maps.flip([-axis for axis in (1, 2) if orientation & axis])
@@ -130,8 +130,8 @@ def _each(
     operation: Callable[[Tensor, int], Tensor], x: Tensor, orientations: Sequence[int]
 ) -> Tensor:
     """Apply ``operation`` to the particles of (B, M, ..., H, W), each with its orientation."""
-    turned = [operation(x[:, m], number) for m, number in enumerate(orientations)]
-    return torch.stack(turned, dim=1)
+    self_ensemble = [operation(x[:, m], number) for m, number in enumerate(orientations)]
+    return torch.stack(self_ensemble, dim=1)
 
 
 def diffuse(clean: Tensor, level: Tensor, noise: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""RadioDiff-Inverse as a diffusers pipeline: from sparse reports to a map and its uncertainty."""
+"""RadioDiff-Inverse as a diffusers pipeline: from sparse measurements to a map and its
+uncertainty.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +20,7 @@ from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.prior import make_denoiser
 from radiodiff.inverse.refinement import Refined, refine
-from radiodiff.inverse.settings import FEW_STEPS, FilterSettings
+from radiodiff.inverse.settings import MEAN_MAP, FilterSettings
 from radiodiff.inverse.tiling import tile_denoiser
 from radiodiff.units import MAP_SIZE
 
@@ -27,7 +29,7 @@ UPDATE_SHARE = 0.35
 
 
 class RadioDiffInversePipeline(DiffusionPipeline):
-    """Reconstructs radio maps from sparse noisy reports with an unconditional diffusion prior.
+    """Reconstructs radio maps from sparse noisy measurements with an unconditional diffusion prior.
 
     Any diffusers DDPM directory loads: ``RadioDiffInversePipeline.from_pretrained(directory)``.
 
@@ -64,12 +66,12 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             num_inference_steps: network calls per particle, 1 .. the training levels of the prior.
             generator: one per map makes each map's result independent of the batch it is in; from a
                 single one, a generator per map is derived in order. None draws a seed.
-            settings: how the posterior is sampled; None takes FEW_STEPS with a prior that takes a
+            settings: how the posterior is sampled; None takes MEAN_MAP with a prior that takes a
                 level for every pixel, else the defaults of FilterSettings.
             shadow_threshold: tau of the building mask, model range; None estimates it per map.
             batch_limit: most maps in one network call, to bound memory; None puts no limit.
             tile_overlap: allows maps of another size than the prior's: larger ones are denoised in
-                tiles that overlap by so many pixels, smaller ones are extended by unobserved cells.
+                tiles that overlap by N pixels, smaller ones are extended by unobserved cells.
 
         Raises:
             InputError: measurements, noise or buildings that cannot be used with this prior.
@@ -158,18 +160,18 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             known = measurements.with_buildings(buildings)
         y, observed, sigma = known.values, known.mask, known.noise_std
         assert sigma is not None
-        reports = measurements.reports if settings.method == "combined" else None
-        if reports is not None:
+        points = measurements.points if settings.method == "combined" else None
+        if points is not None:
             observed = torch.zeros_like(observed) if buildings is None else buildings
         if settings.noise_path == "auto" and self._takes_level_map():
-            settings = settings.model_copy(update={"noise_path": "held"})
+            settings = settings.model_copy(update={"noise_path": "fixed_level"})
         denoiser = make_denoiser(self.unet, self.scheduler)
         rows, columns = y.shape[-2:]
         extension = self._extension(rows, columns, tile_overlap)
         extend = partial(F.pad, pad=extension)
-        if reports is not None:
+        if points is not None:
             shape = (rows + extension[3], columns + extension[1])
-            reports = tuple(replace(own, shape=shape) for own in reports)
+            points = tuple(replace(own, shape=shape) for own in points)
         if tile_overlap is not None:
             denoiser = tile_denoiser(denoiser, self._tile(), tile_overlap)
         generators = _generators(generator, len(y), self.device)
@@ -191,7 +193,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 start=None if start is None else extend(start),
                 batch_limit=batch_limit,
                 progress=progress,
-                reports=reports,
+                points=points,
                 known=None if buildings is None else extend(buildings),
             )
         samples, log_weights = result.samples[..., :rows, :columns], result.log_weights
@@ -199,9 +201,15 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         mean = (weights * samples).sum(dim=1)
         std = (weights * (samples - mean[:, None]).square()).sum(dim=1).sqrt()
         maps = Refined(mean, std, samples, torch.full_like(mean, torch.nan))
-        law = settings.law and tile_overlap is None
+        path_loss_model = settings.path_loss_model and tile_overlap is None
         maps = refine(
-            maps, measurements, buildings, log_weights.exp(), generators, settings.walls, law
+            maps,
+            measurements,
+            buildings,
+            log_weights.exp(),
+            generators,
+            settings.walls,
+            path_loss_model,
         )
         mean, samples, drawn = maps.mean, maps.samples, maps.building_probability
         sensed = [
@@ -233,7 +241,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         return bool(getattr(self.unet.config, "level_map", False))
 
     def _default_settings(self) -> FilterSettings:
-        return FEW_STEPS if self._takes_level_map() else FilterSettings()
+        return MEAN_MAP if self._takes_level_map() else FilterSettings()
 
     def _tile(self) -> tuple[int, int]:
         """Rows and columns of the prior's maps; RadioMapSeer's if the network does not say."""

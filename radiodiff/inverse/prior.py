@@ -1,8 +1,8 @@
 """A prior over radio maps: an unconditional DDPM network with its noise schedule.
 
 Any diffusers DDPM directory serves (``unet`` and ``scheduler``), and the ImageNet network of the
-paper through :func:`radiodiff.interop.prior_from_guided_diffusion`. :class:`PatchUNet` is the small
-network for a CPU.
+paper through :func:`radiodiff.models.released.prior_from_guided_diffusion`. :class:`PatchUNet` is
+the small network for a CPU.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from radiodiff import interop
 from radiodiff.errors import InputError
 from radiodiff.inverse.particles import Denoiser
 from radiodiff.inverse.quadtree import quadtree_estimate
+from radiodiff.models.released import prior_from_guided_diffusion, released_weights
 from radiodiff.units import MAP_SIZE
 from radiodiff.weights import read_checkpoint
 
@@ -176,8 +176,8 @@ def load_guided_diffusion(
     Raises:
         InputError: the file cannot be read or holds another network.
     """
-    weights = interop.released_weights(read_checkpoint(path))
-    unet = interop.prior_from_guided_diffusion(weights, attention_head_dim)
+    weights = released_weights(read_checkpoint(path))
+    unet = prior_from_guided_diffusion(weights, attention_head_dim)
     return unet, build_noise_schedule()
 
 
@@ -213,8 +213,9 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
     def denoise(x_t: Tensor, abar: Tensor) -> Tensor:
         if abar.ndim > 1 and not getattr(unet.config, "level_map", False):
             raise InputError(
-                "filter.noise_path is 'held', but this prior takes one noise level for the whole "
-                "map; use 'fresh' or 'shared', or train a prior with model.level_map"
+                "filter.noise_path is 'fixed_level', but this prior takes one noise level for the "
+                "whole map; use 'independent_noise' or 'common_noise', or train a prior with "
+                "model.level_map"
             )
         # A measurement may be cleaner than the cleanest level trained at.
         level = abar.double().cpu().numpy().clip(max=alphas_cumprod[0])

@@ -1,9 +1,10 @@
-"""Gain outdoors by the law of propagation, where the reports bear it out.
+"""Gain outdoors by the path-loss model, where the measurements bear it out.
 
 Once the buildings are known or drawn, the dominant path model (:mod:`radiodiff.simulate`) says what
 the gain between them should be, without noise: exactly so in line of sight, roughly so behind
-several corners or over roofs. :func:`law_gain` computes it from the reports and a map of buildings,
-and says how much of a reconstruction to keep instead, pixel by pixel. It is no part of the paper.
+several corners or over roofs. :func:`model_gain` computes it from the measurements and a map of
+buildings, and says how much of a reconstruction to keep instead, pixel by pixel. It is no part of
+the paper.
 
 Maps are (H, W) in model range with cells of 1 m, buildings at ``BUILDING_VALUE``.
 """
@@ -19,56 +20,59 @@ from radiodiff.simulate.dominant_path import Layout
 from radiodiff.units import db_to_model
 
 TRANSMITTER_REACH = 2
-"""The transmitter is looked for at most so many pixels from where it is said to be."""
+"""The transmitter is looked for at most N pixels from where it is said to be."""
 NEAR_PX = 3.0
-"""Reports nearer to the transmitter than this do not tell where it is."""
-MOST_DEVIATIONS = 3.0
-"""Deviations of a report that count most when the transmitter is looked for."""
-TURN_SPREAD = 0.04
-"""Standard deviation, model range (2 dB), of what the law misses on the way to a last turn."""
-MOST_RESIDUAL = 0.2
-"""Most that one report says about that."""
-DOUBT_SIGMA = 3.0
-"""Standard deviation, pixels, of the window in which the law is held against the reports."""
+"""Measurements nearer to the transmitter than this do not tell where it is."""
+MAX_DEVIATIONS = 3.0
+"""Deviations of a measurement that count most when the transmitter is looked for."""
+DIFFRACTION_STD = 0.04
+"""Standard deviation, model range (2 dB), of what the path-loss model misses on the way to a last
+diffraction."""
+MAX_RESIDUAL = 0.2
+"""Most that one measurement says about that."""
+MODEL_ERROR_WINDOW_PX = 3.0
+"""Standard deviation, pixels, of the window in which the path-loss model is held against the
+measurements."""
 NETWORK_ERROR = (0.01, 0.3)
 """Standard deviation of a reconstruction's error outdoors: model range, and share of sigma."""
-_LEAST_PRECISION = 1e-12
+_MIN_PRECISION = 1e-12
 
 
 @dataclass(frozen=True)
-class LawGain:
-    """What the law says about a map of buildings."""
+class ModelGain:
+    """What the path-loss model says about a map of buildings."""
 
     gain: np.ndarray
     """(H, W) float64, model range; meaningless inside of buildings."""
-    doubt: np.ndarray
+    error_weight: np.ndarray
     """(H, W) float64 in [0, 1], share that a reconstruction keeps; 1 inside of buildings."""
 
     def blend(self, reconstruction: np.ndarray) -> np.ndarray:
-        """Return the gain outdoors of the law and of a reconstruction, (H, W)."""
-        return self.gain + self.doubt * (reconstruction - self.gain)
+        """Return the gain outdoors of the path-loss model and of a reconstruction, (H, W)."""
+        return self.gain + self.error_weight * (reconstruction - self.gain)
 
 
-def law_gain(
+def model_gain(
     buildings: np.ndarray,
     transmitter: np.ndarray,
     values: np.ndarray,
     observed: np.ndarray,
     noise_std: np.ndarray,
-) -> LawGain | None:
-    """Predict the gain outdoors, and hold it against the reports there.
+) -> ModelGain | None:
+    """Predict the gain outdoors, and hold it against the measurements there.
 
-    Pixels whose paths share their last turn share what the law misses up to there: it is estimated
-    from the reports among them, with a Gaussian prior of ``TURN_SPREAD``. What remains of the mean
-    squared residual around a pixel beyond the noise, against ``NETWORK_ERROR`` squared, is doubt; a
-    report makes the reconstruction's error at most its own sigma there.
+    Pixels whose paths share their last diffraction share what the path-loss model misses up to
+    there: it is estimated from the measurements among them, with a Gaussian prior of
+        ``DIFFRACTION_STD``. What remains of the mean
+    squared residual around a pixel beyond the noise, against ``NETWORK_ERROR`` squared, is model
+    error; a measurement makes the reconstruction's error at most its own sigma there.
 
     Args:
         buildings: (H, W) bool.
         transmitter: (2,) row and column; it is looked for within ``TRANSMITTER_REACH`` pixels.
-        values: (H, W) reports, model range; anything where there is none.
+        values: (H, W) measurements, model range; anything where there is none.
         observed: (H, W) bool.
-        noise_std: (H, W) sigma of the reports, model range.
+        noise_std: (H, W) sigma of the measurements, model range.
 
     Returns:
         None where no outdoor pixel is that near to the transmitter.
@@ -78,32 +82,32 @@ def law_gain(
     position = _place(layout, transmitter, values, used, noise_std)
     if position is None:
         return None
-    decibels, turn = layout.gain_and_turns(position)
+    decibels, diffraction = layout.gain_and_diffractions(position)
     gain = db_to_model(decibels.astype(np.float64))
     values = np.where(used, values, 0.0)
     sigma = np.maximum(noise_std, np.finfo(np.float32).eps)
-    # 1. What the law misses up to every last turn; nothing in line of sight.
-    turn = np.where(turn < 0, 0, turn + 1)
-    residual = np.clip(values - gain, -MOST_RESIDUAL, MOST_RESIDUAL)
+    # 1. What the path-loss model misses up to every last diffraction; nothing in line of sight.
+    diffraction = np.where(diffraction < 0, 0, diffraction + 1)
+    residual = np.clip(values - gain, -MAX_RESIDUAL, MAX_RESIDUAL)
     total, weighed = (
-        np.bincount(turn[used], weights, minlength=turn.max() + 1)
+        np.bincount(diffraction[used], weights, minlength=diffraction.max() + 1)
         for weights in ((residual / sigma**2)[used], (sigma**-2)[used])
     )
-    missed = total / (weighed + TURN_SPREAD**-2)
+    missed = total / (weighed + DIFFRACTION_STD**-2)
     missed[0] = 0.0
-    gain = np.clip(gain + missed[turn], -1.0, 1.0)
+    gain = np.clip(gain + missed[diffraction], -1.0, 1.0)
     # 2. What it misses from pixel to pixel, beyond the noise.
     constant, relative = NETWORK_ERROR
     network = (constant + relative * sigma) ** 2
     precision = np.where(used, 1.0 / (sigma**2 + network), 0.0)
-    weight = np.maximum(_around(precision), _LEAST_PRECISION)
+    weight = np.maximum(_around(precision), _MIN_PRECISION)
     excess = _around(precision * (np.minimum((values - gain) ** 2, 1.0) - sigma**2)) / weight
     excess = np.maximum(excess, 0.0)
     network = _around(precision * network) / weight
     network = np.where(used, network * sigma**2 / (network + sigma**2), network)
-    doubt = excess / np.maximum(excess + network, _LEAST_PRECISION)
-    doubt[weight == _LEAST_PRECISION] = 1.0
-    return LawGain(gain, np.where(buildings, 1.0, doubt))
+    error_weight = excess / np.maximum(excess + network, _MIN_PRECISION)
+    error_weight[weight == _MIN_PRECISION] = 1.0
+    return ModelGain(gain, np.where(buildings, 1.0, error_weight))
 
 
 def _place(
@@ -113,7 +117,7 @@ def _place(
     used: np.ndarray,
     noise_std: np.ndarray,
 ) -> tuple[int, int] | None:
-    """Return the outdoor pixel whose line-of-sight law fits the reports in sight best."""
+    """Return the outdoor pixel whose line-of-sight loss fits the measurements in sight best."""
     steps = np.arange(-TRANSMITTER_REACH, TRANSMITTER_REACH + 1)
     offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
     around = np.rint(near).astype(np.int64) + offsets
@@ -127,12 +131,12 @@ def _place(
     seen = seen[used[tuple(seen.T)]]
     seen = seen[np.hypot(*(seen - first).T) > NEAR_PX + TRANSMITTER_REACH]
     distance = np.hypot(*(candidates[:, None] - seen).transpose(2, 0, 1))
-    law = db_to_model(-layout.law.line_of_sight_loss(distance))
+    path_loss_model = db_to_model(-layout.path_loss_model.line_of_sight_loss(distance))
     at = tuple(seen.T)
-    deviation = (values[at] - law) / np.maximum(noise_std[at], 1e-3)
-    best = candidates[np.minimum(deviation**2, MOST_DEVIATIONS**2).sum(axis=1).argmin()]
+    deviation = (values[at] - path_loss_model) / np.maximum(noise_std[at], 1e-3)
+    best = candidates[np.minimum(deviation**2, MAX_DEVIATIONS**2).sum(axis=1).argmin()]
     return int(best[0]), int(best[1])
 
 
 def _around(values: np.ndarray) -> np.ndarray:
-    return gaussian_filter(values, DOUBT_SIGMA, mode="constant", truncate=3.0)
+    return gaussian_filter(values, MODEL_ERROR_WINDOW_PX, mode="constant", truncate=3.0)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 DETAIL_VARIANCES = (0.0059, 0.0078, 0.0139, 0.0230, 0.0267, 0.0236, 0.0188, 0.0205)
 """Mean square of a pixel's difference to its block's mean, model range, from pixels of 1 m to
-blocks of 128 m; on 40 simulated maps (`python docs/inverse_study.py details`)."""
+blocks of 128 m; on 40 simulated maps (`python studies/inverse_study.py details`)."""
 ROOT_VARIANCE = 0.3
 """Variance of the mean of a whole map about 0, model range."""
 

@@ -1,7 +1,7 @@
 """What is known of cities and of propagation, added to reconstructed maps once they are there.
 
 Walls are drawn as outlines (:mod:`radiodiff.inverse.walls`), and the gain between them is held
-against the law of propagation (:mod:`radiodiff.inverse.propagation`). Neither is in the paper.
+against the path-loss model (:mod:`radiodiff.inverse.propagation`). Neither is in the paper.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from radiodiff.data.measurements import BUILDING_VALUE, Measurements
-from radiodiff.inverse.propagation import law_gain
+from radiodiff.inverse.propagation import model_gain
 from radiodiff.inverse.sensing import locate_transmitter
 from radiodiff.inverse.walls import can_draw_walls, draw_walls, expected_gain
 
 LAYOUTS = 3
-"""Sampled layouts of buildings in which the law is computed."""
-LEAST_SPREAD = 0.4
-"""Share of the samples' variance that the law leaves where it is not in doubt at all: it is rounded
-to a pixel of the transmitter and of every wall."""
+"""Sampled layouts of buildings in which the path-loss model is computed."""
+MIN_SPREAD = 0.4
+"""Share of the samples' variance that the path-loss model leaves where it is not in error at all:
+it is rounded to a pixel of the transmitter and of every wall."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,10 @@ def refine(
     weights: Tensor,
     generators: Sequence[torch.Generator],
     walls: bool,
-    law: bool,
+    path_loss_model: bool,
 ) -> Refined:
-    """Draw the walls of every map whose reports tell of any, and apply the law between walls.
+    """Draw the walls of every map whose measurements tell of any, and apply the path-loss model
+    between walls.
 
     Args:
         maps: as the filter left them.
@@ -59,18 +60,18 @@ def refine(
         weights: (B, M) of the samples.
         generators: one per map.
         walls: draw walls where ``buildings`` are not known.
-        law: apply the law where buildings are known or drawn.
+        path_loss_model: apply the path-loss model where buildings are known or drawn.
     """
-    if not (walls if buildings is None else law):
+    if not (walls if buildings is None else path_loss_model):
         return maps
     mean, std, samples = maps.mean.clone(), maps.std.clone(), maps.samples.clone()
     probability = maps.building_probability.clone()
     assert measurements.noise_std is not None
-    reports = (measurements.values, measurements.mask, measurements.noise_std)
+    points = (measurements.values, measurements.mask, measurements.noise_std)
     for b, generator in enumerate(generators):
         values, observed, sigma = (
             part[b, 0].cpu().numpy().astype(dtype)
-            for part, dtype in zip(reports, (np.float64, bool, np.float64), strict=True)
+            for part, dtype in zip(points, (np.float64, bool, np.float64), strict=True)
         )
         before = mean[b, 0].double().cpu().numpy()
         own = samples[b, :, 0].double().cpu().numpy()
@@ -86,8 +87,10 @@ def refine(
             probability[b, 0] = torch.from_numpy(share).to(probability)
         else:
             continue
-        if law:
-            outdoor, own = _apply_law(outdoor, own, share, masks, values, observed, sigma)
+        if path_loss_model:
+            outdoor, own = _apply_path_loss_model(
+                outdoor, own, share, masks, values, observed, sigma
+            )
         spread = np.average((own - outdoor) ** 2, axis=0, weights=weights[b].cpu().numpy())
         variance = (1.0 - share) * (spread + share * (outdoor - BUILDING_VALUE) ** 2)
         mean[b, 0] = torch.from_numpy(expected_gain(share, outdoor)).to(mean)
@@ -96,7 +99,7 @@ def refine(
     return Refined(mean, std, samples, probability)
 
 
-def _apply_law(
+def _apply_path_loss_model(
     outdoor: np.ndarray,
     samples: np.ndarray,
     share: np.ndarray,
@@ -105,23 +108,29 @@ def _apply_law(
     observed: np.ndarray,
     sigma: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Blend the gain outdoors, (H, W), and that of the samples, (M, H, W), with the law's.
+    """Blend the gain outdoors, (H, W), and that of the samples, (M, H, W), with the model's.
 
-    The law is computed in the first ``LAYOUTS`` of the masks, (1 or M, H, W), and averaged over
-    them, inside of whose buildings it changes nothing. Every sample takes that of one of them.
+    The path-loss model is computed in the first ``LAYOUTS`` of the masks, (1 or M, H, W), and
+    averaged over them, inside of whose buildings it changes nothing. Every sample takes that of one
+    of them.
     """
     transmitter = locate_transmitter(expected_gain(share, outdoor)).position
     with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as threads:
-        laws = list(
+        predictions = list(
             threads.map(
-                lambda mask: law_gain(mask, transmitter, values, observed, sigma), masks[:LAYOUTS]
+                lambda mask: model_gain(mask, transmitter, values, observed, sigma), masks[:LAYOUTS]
             )
         )
-    blended = [outdoor if law is None else law.blend(outdoor) for law in laws]
+    blended = [
+        outdoor if path_loss_model is None else path_loss_model.blend(outdoor)
+        for path_loss_model in predictions
+    ]
     result = samples.copy()
-    for index, (law, gain) in enumerate(zip(laws, blended, strict=True)):
-        if law is None:
+    for index, (path_loss_model, gain) in enumerate(zip(predictions, blended, strict=True)):
+        if path_loss_model is None:
             continue
-        kept = np.sqrt(LEAST_SPREAD + (1.0 - LEAST_SPREAD) * law.doubt)
-        result[index :: len(laws)] = gain + kept * (samples[index :: len(laws)] - outdoor)
+        kept = np.sqrt(MIN_SPREAD + (1.0 - MIN_SPREAD) * path_loss_model.error_weight)
+        result[index :: len(predictions)] = gain + kept * (
+            samples[index :: len(predictions)] - outdoor
+        )
     return np.mean(blended, axis=0), result

@@ -1,8 +1,8 @@
 """What a reconstructed map tells about the place: building outlines and the transmitter.
 
-RadioDiff-Inverse, section III-A: a threshold tau is estimated from the noise floor, and cells below
-it are radio shadows, mostly buildings. Maps are (H, W) in model range; positions are (row, column)
-with pixel centres at integers.
+RadioDiff-Inverse, section III-A: a threshold tau is estimated from the noise floor, and pixels
+below it are radio shadows, mostly buildings. Maps are (H, W) in model range; positions are (row,
+column) with pixel centres at integers.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ SHADOW_MARGIN = 0.04
 SHADOW_SIGMAS = 2.0
 """and so many standard deviations of the floor."""
 EDGE_WINDOW = 5
-"""Side of the window, pixels, in which the strongest cell next to a shadow is looked for."""
+"""Side of the window, pixels, in which the strongest pixel next to a shadow is looked for."""
 MIN_OUTLINE_AREA = 16.0
 """Shadows below this many pixels are no outlines."""
 FIT_RADIUS = 12
 """Pixels around the strongest spot that the transmitter is fitted to."""
 FIT_SCALE = 0.03
-"""Residual beyond which a cell counts less, model range."""
+"""Residual beyond which a pixel counts less, model range."""
 OFFSET_M = 0.5
-"""Least distance in the path-loss law, pixels; keeps its logarithm finite."""
+"""Least distance in the path-loss model, pixels; keeps its logarithm finite."""
 
 
 @dataclass(frozen=True)
-class NoiseFloor:
-    """Level and spread of the weakest cells, model range."""
+class TruncationFloor:
+    """Level and spread of the weakest pixels, model range."""
 
     level: float
     std: float
@@ -54,8 +54,8 @@ class Transmitter:
     """Fitted decay in model range per decade of distance, positive; NaN when nothing was fitted."""
 
 
-def noise_floor(gain: np.ndarray) -> NoiseFloor:
-    """Estimate the floor from low-variance regions: the flattest of the weakest cells.
+def truncation_floor(gain: np.ndarray) -> TruncationFloor:
+    """Estimate the floor from low-variance regions: the flattest of the weakest pixels.
 
     Args:
         gain: (H, W).
@@ -65,7 +65,7 @@ def noise_floor(gain: np.ndarray) -> NoiseFloor:
     weak = local_mean <= np.quantile(local_mean, DARK_SHARE)
     flat = weak & (local_variance <= np.median(local_variance[weak]))
     level = float(np.median(gain[flat]))
-    return NoiseFloor(level, float(1.4826 * np.median(np.abs(gain[flat] - level))))
+    return TruncationFloor(level, float(1.4826 * np.median(np.abs(gain[flat] - level))))
 
 
 def noise_std_from_repeats(values: np.ndarray) -> float:
@@ -92,11 +92,11 @@ def shadow_threshold(gain: np.ndarray) -> float:
     Args:
         gain: (H, W).
     """
-    return _threshold_above(noise_floor(gain))
+    return _threshold_above(truncation_floor(gain))
 
 
 def local_shadow_threshold(gain: np.ndarray) -> np.ndarray:
-    """Return tau, raised at edges to half way from the floor to the strongest cell near, (H, W).
+    """Return tau, raised at edges to half way from the floor to the strongest pixel near, (H, W).
 
     An estimate is blurred at walls, and a blurred edge passes half its height where the wall is. A
     constant tau just above the floor, as in eq. (20), takes a rim off every building.
@@ -104,17 +104,17 @@ def local_shadow_threshold(gain: np.ndarray) -> np.ndarray:
     Args:
         gain: (H, W), model range, as the result.
     """
-    floor = noise_floor(gain)
+    floor = truncation_floor(gain)
     half_way = (floor.level + maximum_filter(gain, EDGE_WINDOW)) / 2
     return np.maximum(half_way, _threshold_above(floor))
 
 
-def _threshold_above(floor: NoiseFloor) -> float:
+def _threshold_above(floor: TruncationFloor) -> float:
     return floor.level + SHADOW_MARGIN + SHADOW_SIGMAS * floor.std
 
 
 def shadow_mask(gain: np.ndarray, threshold: float | None = None) -> np.ndarray:
-    """Return the cells in shadow, I(p <= tau) of eq. (20).
+    """Return the pixels in shadow, I(p <= tau) of eq. (20).
 
     Args:
         gain: (H, W).
@@ -130,11 +130,11 @@ def sensing_term(known: np.ndarray, shadows: np.ndarray) -> float:
     """Sensing term of eq. (20), L(h_s, I(p <= tau)), as mean squared difference of the masks.
 
     Args:
-        known: (H, W) bool, cells known to hold buildings.
+        known: (H, W) bool, pixels known to hold buildings.
         shadows: (H, W) bool.
 
     Returns:
-        Share of cells in which the two disagree, 0 is best.
+        Share of pixels in which the two disagree, 0 is best.
     """
     return float(np.mean(known != shadows))
 
@@ -162,41 +162,42 @@ def outlines(mask: np.ndarray, tolerance: float = 1.0) -> list[shapely.Polygon]:
 
 
 def locate_transmitter(gain: np.ndarray, threshold: float | None = None) -> Transmitter:
-    """Fit position, power and decay of the path-loss law to the surroundings of the strongest spot.
+    """Fit position, power and decay of the path-loss model to the surroundings of the strongest
+    spot.
 
     gain = a - b log10(d), with d the distance to the transmitter, by least squares with a Cauchy
-    loss, so that cells around a corner do not pull. Cells in shadow are left out.
+    loss, so that pixels around a corner do not pull. Cells in shadow are left out.
 
     Args:
         gain: (H, W).
-        threshold: tau below which a cell is in shadow; None estimates it.
+        threshold: tau below which a pixel is in shadow; None estimates it.
 
     Returns:
-        Position with the standard deviation of the fit. Where fewer than eight cells can be used or
-        the fit leaves its window, the strongest spot itself with the window's size.
+        Position with the standard deviation of the fit. Where fewer than eight pixels can be used
+        or the fit leaves its window, the strongest spot itself with the window's size.
     """
     lit = ~shadow_mask(gain, threshold)
-    # Averages over lit cells only: a wall beside the transmitter must not push the spot away.
+    # Averages over lit pixels only: a wall beside the transmitter must not push the spot away.
     share = gaussian_filter(lit.astype(np.float64), 1.0)
     smooth = gaussian_filter(np.where(lit, gain, 0.0).astype(np.float64), 1.0)
     smooth = np.where(lit, smooth / np.maximum(share, 1e-6), -np.inf)
     peak = np.array(np.unravel_index(np.argmax(smooth), smooth.shape), dtype=np.float64)
-    cells = np.argwhere(lit)
-    cells = cells[np.hypot(*(cells - peak).T) <= FIT_RADIUS]
+    pixels = np.argwhere(lit)
+    pixels = pixels[np.hypot(*(pixels - peak).T) <= FIT_RADIUS]
     unknown = Transmitter(peak, np.full(2, FIT_RADIUS / 2.0), float("nan"))
-    if len(cells) < 8:
+    if len(pixels) < 8:
         return unknown
-    values = gain[cells[:, 0], cells[:, 1]].astype(np.float64)
+    values = gain[pixels[:, 0], pixels[:, 1]].astype(np.float64)
 
     def residual(parameters: np.ndarray) -> np.ndarray:
         row, column, power, slope = parameters
-        squared = (cells[:, 0] - row) ** 2 + (cells[:, 1] - column) ** 2 + OFFSET_M**2
+        squared = (pixels[:, 0] - row) ** 2 + (pixels[:, 1] - column) ** 2 + OFFSET_M**2
         return power - slope * 0.5 * np.log10(squared) - values
 
     start = np.array([*peak, values.max(), 0.5])
     fit = least_squares(residual, start, loss="cauchy", f_scale=FIT_SCALE, x_scale=[1, 1, 0.1, 0.1])
     position = fit.x[:2]
-    variance = (residual(fit.x) ** 2).sum() / max(len(cells) - 4, 1)
+    variance = (residual(fit.x) ** 2).sum() / max(len(pixels) - 4, 1)
     information = fit.jac.T @ fit.jac
     inside = np.hypot(*(position - peak)) <= FIT_RADIUS / 2
     if not inside or fit.x[3] <= 0 or np.linalg.cond(information) > 1e12:

@@ -35,7 +35,7 @@ MAX_VERTICES = 1024
 _SPIKE_COSINE = -0.7
 _BOX = float((2 * REACH + 1) ** 2)
 _BAND = 3
-"""A vertex is inserted at most so many pixels beside a wall."""
+"""A vertex is inserted at most N pixels beside a wall."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

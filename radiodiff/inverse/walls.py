@@ -1,10 +1,11 @@
-"""Walls between the reports inside and outside of buildings, drawn as outlines with few corners.
+"""Walls between the measurements inside and outside of buildings, drawn as outlines with few
+corners.
 
 A network blurs a wall over the pixels that it cannot tell apart, but buildings are polygons: a wall
-is straight for many metres, and all reports along it say where it runs. :func:`draw_walls` takes
-what a reconstruction says of the gain outdoors, turns every report into evidence for or against a
-building, and samples outlines (:mod:`radiodiff.inverse.wall_chain`). It is no part of the paper,
-whose sensing, eq. (20), ends with a threshold.
+is straight for many metres, and all measurements along it say where it runs. :func:`draw_walls`
+takes what a reconstruction says of the gain outdoors, turns every measurement into evidence for or
+against a building, and samples outlines (:mod:`radiodiff.inverse.wall_chain`). It is no part of the
+paper, whose sensing, eq. (20), ends with a threshold.
 
 Maps are (H, W) in model range, buildings at ``BUILDING_VALUE``.
 """
@@ -32,10 +33,10 @@ from radiodiff.simulate.polygons import trace_contours
 SWEEPS, BURN_IN, EVERY = 2500, 800, 4
 """Of a chain: sweeps, those that are not counted, and sweeps from one counted state to the next."""
 OUTLINE_TOLERANCE = 1.2
-"""First outlines keep to the reconstruction's within so many pixels."""
-LIT_SHARE = 0.8
+"""First outlines keep to the reconstruction's within N pixels."""
+OUTDOOR_GAIN_SHARE = 0.8
 """Outdoors is what has so much of the gain above the truncation of the strongest pixel near."""
-LIT_WINDOW = 7
+OUTDOOR_WINDOW_PX = 7
 """Side, pixels, of the window in which that is looked for."""
 DARK_MARGIN = 0.03
 """Model range above the truncation below which nothing is called outdoors at first."""
@@ -44,24 +45,25 @@ GAIN_SPREAD = (0.02, 0.1)
 above the truncation."""
 STRAY_SHARE, STRAY_RANGE = 0.1, 1.5
 """Share of outdoor gains that lie anywhere in so much of the model range: shadow edges."""
-MOST_EVIDENCE = 8.0
-"""Nats that one report says at most."""
+MAX_LOG_EVIDENCE = 8.0
+"""Nats that one measurement says at most."""
 NETWORK_WEIGHT = 0.05
-"""Weight of the network's log-odds in a pixel without a report: it has seen the same reports."""
-SURE = 0.02
+"""Weight of the network's log-odds in a pixel without a measurement: it has seen the same
+measurements."""
+MAX_P_BUILDING = 0.02
 """Probability of a building below which a pixel is outdoors."""
-BLUR = 0.08
+MAX_BLURRED_P_BUILDING = 0.08
 """Share of a building in the reconstruction below which a pixel's gain is taken as it is."""
 REPORT_WEIGHT = 0.3
-"""Weight of a report where the reconstruction is blurred, against pixels where it is not."""
+"""Weight of a measurement where the reconstruction is blurred, against pixels where it is not."""
 FIT_SIGMA = 1.0
 """Standard deviation, pixels, of the weights of the local plane beside walls."""
-MOST_SLOPE = 0.3
+MAX_SLOPE = 0.3
 """The plane leaves the local mean by at most so much, model range."""
-LEAST_INSIDE = 0.01
-"""Share of reports inside of buildings from which walls can be drawn: a survey has none."""
-_LEAST_SIGMA = 0.005
-_LEAST_PROBABILITY = 0.002
+MIN_SHARE_INSIDE = 0.01
+"""Share of measurements inside of buildings from which walls can be drawn: a survey has none."""
+_MIN_SIGMA = 0.005
+_MIN_PROBABILITY = 0.002
 _RIDGE = 0.3
 
 
@@ -83,15 +85,15 @@ def expected_gain(probability: np.ndarray, outdoor_gain: np.ndarray) -> np.ndarr
 
 
 def can_draw_walls(values: np.ndarray, observed: np.ndarray, noise_std: np.ndarray) -> bool:
-    """Whether some reports lie inside of buildings, as far as their noise lets one tell.
+    """Whether some measurements lie inside of buildings, as far as their noise lets one tell.
 
     Args:
-        values: (H, W) reports, model range; anything where there is none.
+        values: (H, W) measurements, model range; anything where there is none.
         observed: (H, W) bool.
-        noise_std: (H, W) sigma of the reports, model range.
+        noise_std: (H, W) sigma of the measurements, model range.
     """
     inside = values[observed] <= BUILDING_VALUE + 2.0 * noise_std[observed]
-    return bool(inside.mean() >= LEAST_INSIDE)
+    return bool(inside.mean() >= MIN_SHARE_INSIDE)
 
 
 def draw_walls(
@@ -101,13 +103,13 @@ def draw_walls(
     noise_std: np.ndarray,
     seeds: Sequence[int],
 ) -> Walls:
-    """Sample building outlines given a reconstruction and the reports that it was made from.
+    """Sample building outlines given a reconstruction and the measurements that it was made from.
 
     Args:
         mean: (H, W) reconstruction, model range.
-        values: (H, W) reports, model range; anything where there is none.
+        values: (H, W) measurements, model range; anything where there is none.
         observed: (H, W) bool.
-        noise_std: (H, W) sigma of the reports, model range.
+        noise_std: (H, W) sigma of the measurements, model range.
         seeds: one for every chain; they run on as many threads as numba has.
     """
     mean, values = mean.astype(np.float64), values.astype(np.float64)
@@ -140,25 +142,25 @@ def building_evidence(
 ) -> np.ndarray:
     """Nats against a building in every pixel: positive where it is more likely outdoors.
 
-    A report is normal around the truncation inside, and outside around the gain there, or, rarely,
-    anywhere. Elsewhere the network's own log-odds count a little.
+    A measurement is normal around the truncation inside, and outside around the gain there, or,
+    rarely, anywhere. Elsewhere the network's own log-odds count a little.
 
     Args:
         share: (H, W) probability of a building by the network.
         outdoor: (H, W) gain outdoors, model range.
-        values: (H, W) reports, model range.
+        values: (H, W) measurements, model range.
         observed: (H, W) bool.
         noise_std: (H, W) sigma, model range.
     """
-    sigma = np.maximum(noise_std, _LEAST_SIGMA)
+    sigma = np.maximum(noise_std, _MIN_SIGMA)
     constant, relative = GAIN_SPREAD
     spread = np.hypot(sigma, constant + relative * (outdoor - BUILDING_VALUE))
     inside = -0.5 * ((values - BUILDING_VALUE) / sigma) ** 2 - np.log(sigma)
     near = -0.5 * ((values - outdoor) / spread) ** 2 - np.log(spread)
     stray = np.log(STRAY_SHARE * np.sqrt(2 * np.pi) / STRAY_RANGE)
     outside = np.logaddexp(np.log1p(-STRAY_SHARE) + near, stray)
-    reported = np.clip(outside - inside, -MOST_EVIDENCE, MOST_EVIDENCE)
-    share = share.clip(_LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+    reported = np.clip(outside - inside, -MAX_LOG_EVIDENCE, MAX_LOG_EVIDENCE)
+    share = share.clip(_MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)
     return np.where(observed, reported, -NETWORK_WEIGHT * (np.log(share) - np.log1p(-share)))
 
 
@@ -194,7 +196,9 @@ def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _lit_gain(mean: np.ndarray) -> np.ndarray:
     """Gain outdoors where the reconstruction is sure to be, carried on from there elsewhere."""
     above = mean - BUILDING_VALUE
-    lit = (above > LIT_SHARE * maximum_filter(above, LIT_WINDOW)) & (above > DARK_MARGIN)
+    lit = (above > OUTDOOR_GAIN_SHARE * maximum_filter(above, OUTDOOR_WINDOW_PX)) & (
+        above > DARK_MARGIN
+    )
     weight = gaussian_filter(lit.astype(np.float64), FIT_SIGMA)
     near = gaussian_filter(np.where(lit, mean, 0.0), FIT_SIGMA) / np.maximum(weight, 1e-9)
     return np.where(lit, mean, _from_nearest(near, weight > 1e-4))
@@ -213,11 +217,11 @@ def _gain_beside(
     observed: np.ndarray,
 ) -> np.ndarray:
     """Gain outdoors once the walls are known: beside them, where the reconstruction is blurred, a
-    local plane through the pixels that are not and through the reports.
+    local plane through the pixels that are not and through the measurements.
     """
-    clear = (probability < SURE) & (blurred < BLUR)
+    clear = (probability < MAX_P_BUILDING) & (blurred < MAX_BLURRED_P_BUILDING)
     outside = values > (BUILDING_VALUE + 5.0 * DARK_MARGIN)
-    reported = observed & (probability < 5.0 * SURE) & outside & ~clear
+    reported = observed & (probability < 5.0 * MAX_P_BUILDING) & outside & ~clear
     weights = clear + REPORT_WEIGHT * reported
     fitted, known = _local_plane(np.where(reported, values, mean), weights)
     return np.where(clear, mean, _from_nearest(fitted, known))
@@ -245,7 +249,7 @@ def _local_plane(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, n
     determinant = rr * cc - rc * rc
     slope_row, slope_col = (rv * cc - cv * rc) / determinant, (cv * rr - rv * rc) / determinant
     rise = slope_row * (rows - row) + slope_col * (cols - col)
-    return value + rise.clip(-MOST_SLOPE, MOST_SLOPE), known
+    return value + rise.clip(-MAX_SLOPE, MAX_SLOPE), known
 
 
 def _from_nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:

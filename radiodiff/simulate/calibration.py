@@ -19,7 +19,7 @@ from PIL import Image
 
 from radiodiff.errors import InputError
 from radiodiff.simulate.dominant_path import Layout
-from radiodiff.simulate.law import Constants, CrossValidation, Law, constants
+from radiodiff.simulate.path_loss_model import Constants, CrossValidation, PathLossModel, constants
 from radiodiff.units import db_to_gray, gray_to_db, level_to_gray
 
 _OUTLIER_DB = 1.0
@@ -51,7 +51,7 @@ class Statistics(NamedTuple):
     """What steps 1 and 2 need of one map, as rows of (loss in dB, length in m, degrees)."""
 
     line_of_sight: np.ndarray
-    one_turn: np.ndarray
+    single_diffraction: np.ndarray
 
 
 def read_maps(root: Path) -> tuple[list[RealMap], dict[str, np.ndarray]]:
@@ -90,7 +90,7 @@ def mend_transmitter(real: RealMap, layout: Layout) -> RealMap:
             continue
         seen = layout.line_of_sight((row, col))
         distance = np.hypot(*(layout.pixels - (row, col)).T)
-        error = np.abs(gain + constants().law.line_of_sight_loss(distance))
+        error = np.abs(gain + constants().path_loss_model.line_of_sight_loss(distance))
         mean = float(np.minimum(error, 3.0)[seen].mean())
         if mean < best - 1e-3:
             best, position = mean, (row, col)
@@ -104,11 +104,11 @@ def measure(layout: Layout, real: RealMap) -> Statistics:
     distance = np.hypot(*(layout.pixels - (row, col)).T)
     seen = layout.line_of_sight(real.transmitter) & (distance > 3.0)
     direct = np.column_stack((loss[seen], distance[seen], 0.0 * loss[seen]))
-    pixel, length, angle = layout.single_turns(real.transmitter)
+    pixel, length, angle = layout.single_diffractions(real.transmitter)
     return Statistics(direct, np.column_stack((loss[pixel], length, angle)))
 
 
-def fit_law(statistics: Iterable[Statistics], start: Law) -> Law:
+def fit_path_loss_model(statistics: Iterable[Statistics], start: PathLossModel) -> PathLossModel:
     """Return ``start`` with its line-of-sight and interaction constants fitted anew."""
     statistics = list(statistics)
     direct = np.concatenate([s.line_of_sight for s in statistics])
@@ -116,7 +116,7 @@ def fit_law(statistics: Iterable[Statistics], start: Law) -> Law:
     (intercept, slope), _ = _robust_fit(np.column_stack((np.ones_like(decades), decades)), loss)
     intercept, slope = round(intercept, 2), round(slope, 1)
 
-    turned = np.concatenate([s.one_turn for s in statistics])
+    turned = np.concatenate([s.single_diffraction for s in statistics])
     loss, decades, angle = turned[:, 0] - intercept, np.log10(turned[:, 1]), turned[:, 2]
     fits = {}
     for limit in np.arange(50.0, 95.0, 5.0):
@@ -146,13 +146,13 @@ def _robust_fit(design: np.ndarray, target: np.ndarray) -> tuple[list[float], fl
     return [float(x) for x in solution], float(np.minimum(error, _OUTLIER_DB).mean())
 
 
-def roof_neighbours(law: Law) -> list[Law]:
-    """Return ``law`` and the laws one step away from it in one roof constant."""
-    laws = [law]
+def roof_neighbours(model: PathLossModel) -> list[PathLossModel]:
+    """Return ``model`` and those one step away from it in one roof constant."""
+    models = [model]
     for field, step in _STEPS.items():
         for sign in (-1, 1):
-            laws.append(law.model_copy(update={field: getattr(law, field) + sign * step}))
-    return laws
+            models.append(model.model_copy(update={field: getattr(model, field) + sign * step}))
+    return models
 
 
 def map_error(layout: Layout, real: RealMap) -> MapError:
@@ -180,7 +180,7 @@ def calibrate(
     Raises:
         InputError: the tree holds no maps, or fewer layouts than folds.
     """
-    start = constants().law
+    start = constants().path_loss_model
     maps, masks = read_maps(root)
     names = sorted(masks)
     if not 2 <= folds <= len(names):
@@ -198,21 +198,21 @@ def calibrate(
         return [real for real in maps if fold_of[real.layout] != fold]
 
     starts = {
-        fold: fit_law([statistics[real.name] for real in training(fold)], start)
+        fold: fit_path_loss_model([statistics[real.name] for real in training(fold)], start)
         for fold in (None, *range(folds))
     }
-    errors: dict[Law, dict[str, MapError]] = {}
-    candidates = {law for base in starts.values() for law in roof_neighbours(base)}
-    for law in sorted(candidates, key=lambda law: law.roof_part_m):
-        layouts = {name: layout.with_law(law) for name, layout in layouts.items()}
-        errors[law] = {real.name: map_error(layouts[real.layout], real) for real in maps}
-        mean = np.mean([error.nmse for error in errors[law].values()])
-        report(f"nmse {mean:.5f}  {law.model_dump()}")
+    errors: dict[PathLossModel, dict[str, MapError]] = {}
+    candidates = {model for base in starts.values() for model in roof_neighbours(base)}
+    for model in sorted(candidates, key=lambda model: model.roof_part_m):
+        layouts = {name: layout.with_path_loss_model(model) for name, layout in layouts.items()}
+        errors[model] = {real.name: map_error(layouts[real.layout], real) for real in maps}
+        mean = np.mean([error.nmse for error in errors[model].values()])
+        report(f"nmse {mean:.5f}  {model.model_dump()}")
 
-    def best(fold: int | None) -> Law:
+    def best(fold: int | None) -> PathLossModel:
         return min(
             roof_neighbours(starts[fold]),
-            key=lambda law: np.mean([errors[law][real.name].nmse for real in training(fold)]),
+            key=lambda model: np.mean([errors[model][real.name].nmse for real in training(fold)]),
         )
 
     held_out = {real.name: errors[best(fold_of[real.layout])][real.name] for real in maps}
@@ -225,4 +225,4 @@ def calibrate(
         rmse=round(float(means[1]), 5),
         line_of_sight_rmse=round(float(means[2]), 5),
     )
-    return Constants(law=best(None), cross_validation=validation), held_out
+    return Constants(path_loss_model=best(None), cross_validation=validation), held_out

@@ -33,7 +33,7 @@ from radiodiff.config import Settings
 from radiodiff.errors import InputError
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
-from radiodiff.simulate.law import Law, constants
+from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.procedural import MAX_SIZE, MIN_SIZE, procedural_city
 from radiodiff.simulate.tree import (
     INDEX,
@@ -181,13 +181,13 @@ class DrawnLayout:
     Attributes:
         city: what is written about the layout.
         truth: what its radio maps are computed from: ``city``, unless its footprints are varied.
-        law: constants of the dominant path model.
+        path_loss_model: constants of the dominant path model.
         transmitters: (transmitters, 2) pixels (row, column), outdoors in both cities.
     """
 
     city: City
     truth: City
-    law: Law
+    path_loss_model: PathLossModel
     transmitters: np.ndarray
 
 
@@ -197,10 +197,10 @@ def draw_layout(config: SimulateConfig, map_id: int) -> DrawnLayout:
         city = procedural_city(np.random.default_rng([config.seed, map_id, 0]), config.size)
     else:
         _, city = _tiles(config)[map_id - config.first_map_id]
-    truth, law, outdoors = city, constants().law, city
+    truth, model, outdoors = city, constants().path_loss_model, city
     if config.variation is not None:
         of_variation = np.random.default_rng([config.seed, map_id, 3])
-        law = config.variation.draw_path_loss(of_variation)
+        model = config.variation.draw_path_loss(of_variation)
         simulated, written = config.variation.draw_footprints(city, of_variation)
         truth, city = replace(city, buildings=simulated), replace(city, buildings=written)
         outdoors = replace(city, buildings=simulated + written)
@@ -208,7 +208,7 @@ def draw_layout(config: SimulateConfig, map_id: int) -> DrawnLayout:
     transmitters = choose_transmitters(
         outdoors, config.transmitters, rng, config.transmitter_margin
     )
-    return DrawnLayout(city, truth, law, transmitters)
+    return DrawnLayout(city, truth, model, transmitters)
 
 
 def simulate_layout(config: SimulateConfig, map_id: int) -> int:
@@ -241,7 +241,7 @@ def _engine(simulation: Simulation, drawn: DrawnLayout) -> Callable[[tuple[int, 
         return lambda transmitter: ray_tracing.path_gain(
             city, transmitter, vehicles, max_depth=depth
         )
-    layout = dominant_path.Layout.from_polygons(city.buildings, city.size, drawn.law)
+    layout = dominant_path.Layout.from_polygons(city.buildings, city.size, drawn.path_loss_model)
     return lambda transmitter: layout.path_gain(transmitter, vehicles)
 
 
@@ -389,12 +389,12 @@ def _drawn_constants(config: SimulateConfig) -> dict[int, dict[str, Any]]:
     """Return the constants of every layout that has its own, by map id."""
     if config.variation is None:
         return {}
-    nominal = constants().law
+    nominal = constants().path_loss_model
     drawn = {
         map_id: config.variation.draw_path_loss(np.random.default_rng([config.seed, map_id, 3]))
         for map_id in _map_ids(config)
     }
-    return {map_id: law.model_dump() for map_id, law in drawn.items() if law != nominal}
+    return {map_id: model.model_dump() for map_id, model in drawn.items() if model != nominal}
 
 
 def _check_disk(root: Path, files: int, size: int) -> None:

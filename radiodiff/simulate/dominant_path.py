@@ -1,8 +1,8 @@
 """The embedded engine: the dominant path model behind RadioMapSeer's DPM maps.
 
-A pixel in line of sight gets the line-of-sight law. Every other pixel gets the path of least loss
+A pixel in line of sight gets the line-of-sight loss. Every other pixel gets the path of least loss
 around building corners and over roofs (:mod:`path_search`, :mod:`over_roof`), with a loss per
-change of direction (:mod:`law`).
+change of direction (:mod:`radiodiff.simulate.path_loss_model`).
 A 3 x 3 median filter over the outdoor pixels ends the prediction, as in the dataset.
 """
 
@@ -18,9 +18,9 @@ import numpy as np
 import shapely
 
 from radiodiff.errors import InputError
-from radiodiff.simulate.law import Law, constants
 from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
-from radiodiff.simulate.path_labels import Labels, LossLaw
+from radiodiff.simulate.path_labels import Labels, ObstructedLoss
+from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.path_search import search, spread_to_pixels
 from radiodiff.simulate.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
 from radiodiff.simulate.vehicles import path_losses_db, side_clearance
@@ -67,9 +67,10 @@ def link_gain(
 ) -> np.ndarray:
     """Return the (N,) float32 path gain in dB of N links, the same in both directions.
 
-    This is the law at a point. :func:`path_gain` gives the law after the median filter that ends
-    the dataset's maps, which looks at the neighbours of the receiver and not of the transmitter.
-    The two differ where the law changes within a pixel, such as at the edge of a shadow.
+    This is the path-loss model at a point. :func:`path_gain` gives the path-loss model after the
+    median filter that ends the dataset's maps, which looks at the neighbours of the receiver and
+    not of the transmitter. The two differ where the path-loss model changes within a pixel, such as
+    at the edge of a shadow.
 
     A link is computed from the end that comes first in (row, column) order, since links that touch
     a wall without crossing it may be free in one direction and blocked in the other. One search is
@@ -116,51 +117,57 @@ class Layout:
     """
 
     def __init__(
-        self, polygons: Sequence[shapely.Polygon], building_mask: np.ndarray, law: Law | None = None
+        self,
+        polygons: Sequence[shapely.Polygon],
+        building_mask: np.ndarray,
+        model: PathLossModel | None = None,
     ) -> None:
         self.building_mask = building_mask
         rings = polygon_rings(polygons)
         self.edges = edges_of(rings)
         self.corners = convex_corners(rings)
         self.pixels = np.argwhere(~building_mask)
-        self._set_law(constants().law if law is None else law)
+        self._set_path_loss_model(constants().path_loss_model if model is None else model)
         self._set_roof()
 
     def _set_roof(self) -> None:
-        law = self.law
-        edges = self.edges if law.over_roofs else self.edges[:0]
-        self._roof = roof_points(edges, law.roof_part_m, law.roof_point_position)
+        model = self.path_loss_model
+        edges = self.edges if model.over_roofs else self.edges[:0]
+        self._roof = roof_points(edges, model.roof_part_m, model.roof_point_position)
         self._graph = build_graph(self.corners, self._roof, self.edges, self.pixels)
         self._crossings = wall_crossings(self._roof, self.edges)
 
-    def _set_law(self, law: Law) -> None:
-        self.law = law
-        self._loss_law = LossLaw(
-            law.line_of_sight_db_at_1m,
-            law.obstructed_db_per_decade,
-            law.interaction_offset_db,
-            np.rad2deg(law.interaction_db_per_degree),
-            np.deg2rad(law.interaction_breakpoint_degree),
+    def _set_path_loss_model(self, model: PathLossModel) -> None:
+        self.path_loss_model = model
+        self._obstructed = ObstructedLoss(
+            model.line_of_sight_db_at_1m,
+            model.obstructed_db_per_decade,
+            model.interaction_offset_db,
+            np.rad2deg(model.interaction_db_per_degree),
+            np.deg2rad(model.interaction_breakpoint_degree),
         )
 
-    def with_law(self, law: Law) -> Layout:
-        """Return this layout under another law; only other roof points cost time."""
+    def with_path_loss_model(self, model: PathLossModel) -> Layout:
+        """Return this layout under another model; only other roof points cost time."""
         layout = copy.copy(self)
-        layout._set_law(law)
+        layout._set_path_loss_model(model)
         placed = ("roof_part_m", "roof_point_position", "over_roofs")
-        if any(getattr(law, name) != getattr(self.law, name) for name in placed):
+        if any(getattr(model, name) != getattr(self.path_loss_model, name) for name in placed):
             layout._set_roof()
         return layout
 
     @classmethod
-    def from_mask(cls, mask: np.ndarray, law: Law | None = None) -> Layout:
+    def from_mask(cls, mask: np.ndarray, model: PathLossModel | None = None) -> Layout:
         """Build the layout of a (H, W) bool or 0/1 building mask, after recovering its polygons."""
         mask = as_mask(mask)
-        return cls(polygons_from_mask(mask), mask, law)
+        return cls(polygons_from_mask(mask), mask, model)
 
     @classmethod
     def from_polygons(
-        cls, polygons: Sequence[shapely.Polygon], shape: tuple[int, int], law: Law | None = None
+        cls,
+        polygons: Sequence[shapely.Polygon],
+        shape: tuple[int, int],
+        model: PathLossModel | None = None,
     ) -> Layout:
         """Build the layout of polygons (x = column, y = row); overlapping ones are merged."""
         # Polygons made on a grid of whole metres would be merged on it, which moves walls.
@@ -168,7 +175,7 @@ class Layout:
         parts = [p for p in shapely.get_parts(merged) if isinstance(p, shapely.Polygon)]
         parts = [p for p in parts if not p.is_empty]
         # As drawn, like City.building_mask: merging rounds, and pixel centres lie on walls.
-        return cls(parts, rasterise(polygons, shape), law)
+        return cls(parts, rasterise(polygons, shape), model)
 
     def path_gain(
         self, transmitter: tuple[int, int], vehicles: np.ndarray | None = None
@@ -177,8 +184,8 @@ class Layout:
         row, col = self._check_position("transmitter", transmitter)
         return self._gain_map(self._total_losses(row, col, self._clearance(vehicles)))
 
-    def gain_and_turns(self, transmitter: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the path gain and which path to its last turn every pixel's path continues.
+    def gain_and_diffractions(self, transmitter: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the path gain and which path to its last diffraction every pixel's path continues.
 
         Returns:
             (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) int32 turns: pixels of one
@@ -190,9 +197,9 @@ class Layout:
         """
         row, col = self._check_position("transmitter", transmitter)
         loss, path, _, _ = self._pixel_losses(row, col)
-        turns = np.full(self.building_mask.shape, -2, dtype=np.int32)
-        turns[tuple(self.pixels.T)] = np.where(np.isinf(loss), -2, path)
-        return self._gain_map(loss), turns
+        diffractions = np.full(self.building_mask.shape, -2, dtype=np.int32)
+        diffractions[tuple(self.pixels.T)] = np.where(np.isinf(loss), -2, path)
+        return self._gain_map(loss), diffractions
 
     def line_of_sight(self, transmitter: tuple[int, int]) -> np.ndarray:
         """Return (N,) bool, which of ``pixels`` are in line of sight of a transmitter.
@@ -233,10 +240,10 @@ class Layout:
             gain[of_source] = -loss[number[tuple(last[of_source].T)]]
         return gain.clip(GAIN_MIN_DB, GAIN_MAX_DB)
 
-    def single_turns(
+    def single_diffractions(
         self, transmitter: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the pixels whose path turns once, at a corner, for fitting the law.
+        """Return the pixels whose path turns once, at a corner, for fitting the path-loss model.
 
         Returns:
             Indices into ``pixels``, path lengths in metres, and angles in degrees.
@@ -290,31 +297,31 @@ class Layout:
 
     def _pixel_losses(self, row: int, col: int) -> tuple[np.ndarray, np.ndarray, Labels, Labels]:
         """Return the loss of every outdoor pixel, its path, and the paths to corners and roofs."""
-        law, graph, height = self.law, self._graph, self.law.roof_height_m
+        model, graph, height = self.path_loss_model, self._graph, self.path_loss_model.roof_height_m
         at_corners, on_roofs = search(
             row,
             col,
             self.corners,
             self._roof,
-            level_losses(self._crossings, law.roof_crossing_db),
+            level_losses(self._crossings, model.roof_crossing_db),
             height,
             self.edges,
             graph,
-            self._loss_law,
+            self._obstructed,
             -GAIN_MIN_DB,
         )
         direct = self._visible(row, col)
         loss = np.where(direct, -np.inf, np.inf)
         path = np.full(len(loss), -1, dtype=np.int32)
         spread_to_pixels(
-            at_corners, False, 0, 0.0, graph.corner_to_pixel, self._loss_law, loss, path
+            at_corners, False, 0, 0.0, graph.corner_to_pixel, self._obstructed, loss, path
         )
         count = len(at_corners.point)
         spread_to_pixels(
-            on_roofs, True, count, height, graph.roof_to_pixel, self._loss_law, loss, path
+            on_roofs, True, count, height, graph.roof_to_pixel, self._obstructed, loss, path
         )
         distance = np.hypot(*(self.pixels[direct] - (row, col)).T)
-        loss[direct] = law.line_of_sight_loss(distance)
+        loss[direct] = model.line_of_sight_loss(distance)
         return loss, path, at_corners, on_roofs
 
     def _visible(self, row: int, col: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from radiodiff.simulate.path_labels import (
     Labels,
-    LossLaw,
+    ObstructedLoss,
     angle_between,
     bends_inwards,
     interaction_loss,
@@ -84,13 +84,13 @@ def paths_over_roofs(
     labels: Labels,
     loss: np.ndarray,
     climbs: Links,
-    law: LossLaw,
+    obstructed: ObstructedLoss,
     loss_limit: float,
 ) -> Labels:
     """Return the paths up to a roof point and level to a second one, sorted by that and by loss."""
     count = roof.shape[0]
     # 1. Arrivals at the first roof point, one per link, only those that can still win there.
-    most = interaction_loss(law, np.pi) - law.offset
+    most = interaction_loss(obstructed, np.pi) - obstructed.offset
     capacity = count + climbs.target.shape[0] * 4
     at = np.empty(capacity, dtype=np.int32)
     parent = np.empty(capacity, dtype=np.int32)
@@ -108,7 +108,7 @@ def paths_over_roofs(
             at[n], parent[n], lost[n] = a, -1, 0.0
             length[n], azimuth[n] = np.hypot(plan, height), np.arctan2(dr, dc)
             elevation[n] = np.arctan2(height, plan)
-            arrival_loss[n] = law.intercept + law.slope * np.log10(length[n])
+            arrival_loss[n] = obstructed.intercept + obstructed.slope * np.log10(length[n])
             best[a] = arrival_loss[n]
             n += 1
     for i in range(loss.shape[0]):
@@ -122,10 +122,10 @@ def paths_over_roofs(
             plan = float(climbs.length[j])
             rise = np.arctan2(height, plan)
             theta = angle_between(labels.azimuth[i], 0.0, climbs.azimuth[j], rise)
-            lost_here = labels.interaction[i] + interaction_loss(law, theta)
+            lost_here = labels.interaction[i] + interaction_loss(obstructed, theta)
             length_here = labels.length[i] + np.hypot(plan, height)
-            here = law.intercept + law.slope * np.log10(length_here) + lost_here
-            if here > best[a] + most or here + 2.0 * law.offset > loss_limit:
+            here = obstructed.intercept + obstructed.slope * np.log10(length_here) + lost_here
+            if here > best[a] + most or here + 2.0 * obstructed.offset > loss_limit:
                 continue
             if n == at.shape[0]:
                 break
@@ -146,11 +146,11 @@ def paths_over_roofs(
             dr, dc = roof[b, 0] - roof[a, 0], roof[b, 1] - roof[a, 1]
             theta = angle_between(azimuth[m], elevation[m], np.arctan2(dr, dc), 0.0)
             candidate = (
-                law.intercept
-                + law.slope * np.log10(length[m] + np.hypot(dr, dc))
+                obstructed.intercept
+                + obstructed.slope * np.log10(length[m] + np.hypot(dr, dc))
                 + lost[m]
                 + level[a, b]
-                + interaction_loss(law, theta)
+                + interaction_loss(obstructed, theta)
             )
             if candidate < pair_loss[b, a]:
                 pair_loss[b, a] = candidate
@@ -160,7 +160,7 @@ def paths_over_roofs(
     for b in range(count):
         bound = pair_loss[b].min() + most
         for a in range(count):
-            if pair_loss[b, a] > bound or pair_loss[b, a] + law.offset > loss_limit:
+            if pair_loss[b, a] > bound or pair_loss[b, a] + obstructed.offset > loss_limit:
                 pair_loss[b, a] = np.inf
             elif pair_loss[b, a] < np.inf:
                 kept += 1
@@ -183,7 +183,9 @@ def paths_over_roofs(
             result.parent[k] = parent[m]
             result.length[k] = length[m] + np.hypot(dr, dc)
             result.interaction[k] = (
-                pair_loss[b, a] - law.intercept - law.slope * np.log10(result.length[k])
+                pair_loss[b, a]
+                - obstructed.intercept
+                - obstructed.slope * np.log10(result.length[k])
             )
             result.azimuth[k] = np.arctan2(dr, dc)
             k += 1

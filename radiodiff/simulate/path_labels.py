@@ -11,8 +11,8 @@ import numba
 import numpy as np
 
 
-class LossLaw(NamedTuple):
-    """The obstructed law with angles in radians: a + n log10(l) + sum of f(theta_i)."""
+class ObstructedLoss(NamedTuple):
+    """The obstructed loss with angles in radians: a + n log10(l) + sum of f(theta_i)."""
 
     intercept: float
     slope: float
@@ -42,9 +42,9 @@ class Labels(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def interaction_loss(law: LossLaw, theta: float) -> float:
+def interaction_loss(obstructed: ObstructedLoss, theta: float) -> float:
     """Return f(theta) in dB."""
-    return law.offset + law.per_radian * min(theta, law.breakpoint)
+    return obstructed.offset + obstructed.per_radian * min(theta, obstructed.breakpoint)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

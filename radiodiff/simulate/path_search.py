@@ -2,7 +2,7 @@
 
 A path runs at antenna height around convex corners. Once it may go over the roofs: from the ground
 to a roof point, level to another roof point, and down again (:mod:`over_roof`). All changes of
-direction lose f(theta) of the same law, with angles in three dimensions.
+direction lose f(theta) of the same model, with angles in three dimensions.
 
 Because the next change of direction needs the incoming one, a corner keeps a label per incoming
 link (:mod:`path_labels`).
@@ -18,7 +18,7 @@ import numpy as np
 from radiodiff.simulate.over_roof import paths_over_roofs
 from radiodiff.simulate.path_labels import (
     Labels,
-    LossLaw,
+    ObstructedLoss,
     angle_between,
     bends_inwards,
     interaction_loss,
@@ -37,7 +37,7 @@ def search(
     height: float,
     edges: np.ndarray,
     graph: VisibilityGraph,
-    law: LossLaw,
+    obstructed: ObstructedLoss,
     loss_limit: float,
 ) -> tuple[Labels, Labels]:
     """Return the paths that end at corners, and those that end at their second roof point.
@@ -53,7 +53,7 @@ def search(
         height: metres of the roofs above the antennas.
         edges: (E, 4) building edges.
         graph: the layout's links.
-        law: the obstructed law.
+        obstructed: the obstructed loss.
         loss_limit: paths that lose more, in dB, are dropped.
     """
     links = graph.corner_to_corner
@@ -100,16 +100,16 @@ def search(
             labels.point[i] = 2 * m + (1 - side) // 2
             labels.length[i] = distance
             labels.azimuth[i] = np.arctan2(dr, dc)
-            loss[i] = law.intercept + law.slope * np.log10(max(distance, 1.0))
+            loss[i] = obstructed.intercept + obstructed.slope * np.log10(max(distance, 1.0))
             heappush(queue, (loss[i], i))
-    _settle(queue, 0, labels, loss, links, law, loss_limit)
+    _settle(queue, 0, labels, loss, links, obstructed, loss_limit)
 
     seen = np.zeros(roof.shape[0], dtype=np.bool_)
     for a in range(roof.shape[0]):
         seen[a] = sees(source_row, source_col, bounds, nearest, edges, roof[a, 0], roof[a, 1])
     roof_labels = paths_over_roofs(
-        row, col, roof, level, height, seen, labels, loss[:down_block], graph.corner_to_roof, law,
-        loss_limit,
+        row, col, roof, level, height, seen, labels, loss[:down_block], graph.corner_to_roof,
+        obstructed, loss_limit,
     )  # fmt: skip
     first = np.searchsorted(roof_labels.point, np.arange(roof.shape[0] + 1))
     for b in range(roof.shape[0]):
@@ -119,10 +119,10 @@ def search(
             drop = np.hypot(height, float(down.length[n]))
             for j in range(first[b], first[b + 1]):
                 theta = angle_between(roof_labels.azimuth[j], 0.0, down.azimuth[n], -fall)
-                lost = roof_labels.interaction[j] + interaction_loss(law, theta)
+                lost = roof_labels.interaction[j] + interaction_loss(obstructed, theta)
                 length = roof_labels.length[j] + drop
-                candidate = law.intercept + law.slope * np.log10(length) + lost
-                if candidate < loss[i] and candidate + law.offset < loss_limit:
+                candidate = obstructed.intercept + obstructed.slope * np.log10(length) + lost
+                if candidate < loss[i] and candidate + obstructed.offset < loss_limit:
                     loss[i] = candidate
                     labels.point[i] = down.target[n]
                     labels.parent[i] = total + j
@@ -132,7 +132,7 @@ def search(
                     labels.elevation[i] = -fall
             if loss[i] < np.inf:
                 heappush(queue, (loss[i], i))
-    _settle(queue, after_block, labels, loss, links, law, loss_limit)
+    _settle(queue, after_block, labels, loss, links, obstructed, loss_limit)
     return _compact(labels, loss, down_block, total, roof_labels)
 
 
@@ -143,7 +143,7 @@ def _settle(
     labels: Labels,
     loss: np.ndarray,
     links: Links,
-    law: LossLaw,
+    obstructed: ObstructedLoss,
     loss_limit: float,
 ) -> None:
     """Extend the queued labels around corners in order of loss; link j is label block + j."""
@@ -156,11 +156,14 @@ def _settle(
             if not bends_inwards(zone, labels.azimuth[i], links.azimuth[j]):
                 continue
             theta = angle_between(labels.azimuth[i], labels.elevation[i], links.azimuth[j], 0.0)
-            lost = labels.interaction[i] + interaction_loss(law, theta)
+            lost = labels.interaction[i] + interaction_loss(obstructed, theta)
             length = labels.length[i] + links.length[j]
-            candidate = law.intercept + law.slope * np.log10(length) + lost
+            candidate = obstructed.intercept + obstructed.slope * np.log10(length) + lost
             # After a roof, a link is worth keeping only if it beats the path around corners.
-            if candidate < min(loss[block + j], loss[j]) and candidate + law.offset < loss_limit:
+            if (
+                candidate < min(loss[block + j], loss[j])
+                and candidate + obstructed.offset < loss_limit
+            ):
                 k = block + j
                 loss[k] = candidate
                 labels.point[k] = links.target[j]
@@ -215,7 +218,7 @@ def spread_to_pixels(
     first_number: int,
     height: float,
     links: Links,
-    law: LossLaw,
+    obstructed: ObstructedLoss,
     loss: np.ndarray,
     label: np.ndarray,
 ) -> None:
@@ -224,8 +227,8 @@ def spread_to_pixels(
     Pixels in line of sight carry ``loss`` = -inf and stay so.
     """
     groups = links.start.shape[0] - 1
-    before = law.intercept + law.slope * np.log10(labels.length) + labels.interaction
-    before += law.offset
+    before = obstructed.intercept + obstructed.slope * np.log10(labels.length) + labels.interaction
+    before += obstructed.offset
     order = np.argsort(before)
     members = np.zeros(groups + 1, dtype=np.int64)
     for point in labels.point:
@@ -251,7 +254,7 @@ def spread_to_pixels(
             if from_roof:
                 elevation = -np.arctan2(height, length)
                 length = np.hypot(height, length)
-                least = law.per_radian * min(-elevation, law.breakpoint)
+                least = obstructed.per_radian * min(-elevation, obstructed.breakpoint)
             for m in range(members[g], members[g + 1]):
                 j = by_group[m]
                 if before[j] + least >= best:
@@ -262,10 +265,10 @@ def spread_to_pixels(
                     labels.azimuth[j], labels.elevation[j], links.azimuth[n], elevation
                 )
                 candidate = (
-                    law.intercept
-                    + law.slope * np.log10(labels.length[j] + length)
+                    obstructed.intercept
+                    + obstructed.slope * np.log10(labels.length[j] + length)
                     + labels.interaction[j]
-                    + interaction_loss(law, theta)
+                    + interaction_loss(obstructed, theta)
                 )
                 if candidate < best:
                     best = candidate

@@ -16,7 +16,7 @@ from radiodiff.data.images import read_levels
 from radiodiff.data.prompts import Scene
 from radiodiff.errors import InputError
 from radiodiff.simulate.dominant_path import path_gain
-from radiodiff.simulate.law import constants
+from radiodiff.simulate.path_loss_model import constants
 from radiodiff.simulate.tree import encode_png, write_atomic
 from radiodiff.units import RESOLUTION_M, db_to_level, gray_to_model, level_to_gray
 
@@ -69,7 +69,7 @@ def _levels(scene: Scene) -> np.ndarray:
 
 def _digest(scene: Scene) -> str:
     """Return what stands for everything that the engine's map follows from."""
-    digest = hashlib.sha256(_ENGINE + constants().law.model_dump_json().encode())
+    digest = hashlib.sha256(_ENGINE + constants().path_loss_model.model_dump_json().encode())
     digest.update(repr((scene.buildings.shape, scene.transmitter)).encode())
     digest.update(np.packbits(scene.buildings).tobytes())
     if scene.vehicles is not None:

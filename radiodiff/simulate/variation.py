@@ -17,7 +17,7 @@ from shapely.geometry import Polygon
 from radiodiff.config import Settings
 from radiodiff.simulate.city import City
 from radiodiff.simulate.geometry import polygon_parts
-from radiodiff.simulate.law import Law, constants
+from radiodiff.simulate.path_loss_model import PathLossModel, constants
 
 Range = tuple[float, float]
 
@@ -31,7 +31,7 @@ class Variation(Settings):
     """How far the truth of a layout differs from the engine's constants and the written footprints.
 
     Standard deviations are those of normal distributions around the fitted constants of
-    :class:`radiodiff.simulate.law.Law`.
+    :class:`radiodiff.simulate.path_loss_model.PathLossModel`.
     """
 
     path_loss_share: float = Field(ge=0, le=1)
@@ -69,9 +69,9 @@ class Variation(Settings):
             raise ValueError("missing_share and extra_share together exceed 1")
         return self
 
-    def draw_path_loss(self, rng: np.random.Generator) -> Law:
+    def draw_path_loss(self, rng: np.random.Generator) -> PathLossModel:
         """Draw the constants of one layout's truth."""
-        nominal = constants().law
+        nominal = constants().path_loss_model
         if rng.random() >= self.path_loss_share:
             return nominal
         normal = rng.standard_normal(6)
@@ -97,7 +97,7 @@ class Variation(Settings):
         drawn["roof_point_position"] = rng.uniform(MIN_POSITION, MAX_POSITION)
         drawn["roof_crossing_db"] = rng.uniform(*self.roof_crossing_db)
         drawn["over_roofs"] = rng.random() >= self.no_roof_share
-        return Law(**(nominal.model_dump() | drawn))
+        return PathLossModel(**(nominal.model_dump() | drawn))
 
     def draw_footprints(
         self, city: City, rng: np.random.Generator

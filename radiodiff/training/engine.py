@@ -19,6 +19,7 @@ from typing import Any
 from accelerate.utils import gather_object
 
 from radiodiff.errors import InputError
+from radiodiff.memory import peak_memory
 from radiodiff.processes import open_accelerator
 from radiodiff.training.checkpoints import CheckpointWriter, load_newest, newest_step
 from radiodiff.training.faults import explained
@@ -26,7 +27,7 @@ from radiodiff.training.progress import Progress
 from radiodiff.training.records import Records
 from radiodiff.training.settings import TrainSettings
 from radiodiff.training.stream import Item, MapDataset, SampleStream, StepSampler, make_loader
-from radiodiff.training.throughput import Clock, measure_peak, peak_memory
+from radiodiff.training.throughput import Clock, measure_peak
 from radiodiff.training.trainer import Task, Trainer
 
 

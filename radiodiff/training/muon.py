@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from radiodiff.training.settings import OptimizerSettings
-from radiodiff.training.sharding import spread_like, whole
+from radiodiff.training.sharding import distribute_like, gather_full
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -25,7 +25,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
 ADAM_SIZE = 0.2
 """Usual root mean square of an update by AdamW at a learning rate of 1 (Liu et al.)."""
-LEAST_SIDE = 32
+MIN_SIDE = 32
 """Layers with fewer inputs or outputs touch maps rather than features, and are left to AdamW."""
 
 
@@ -75,7 +75,7 @@ class Muon(torch.optim.Optimizer):
             updates = orthogonalise(matrices) * (ADAM_SIZE * max(shape) ** 0.5)
             for kernel, update in zip(alike, updates, strict=True):
                 kernel.mul_(1.0 - group["lr"] * group["weight_decay"])
-                kernel.sub_(spread_like(update.view(kernel.shape), kernel), alpha=group["lr"])
+                kernel.sub_(distribute_like(update.view(kernel.shape), kernel), alpha=group["lr"])
 
     def _direction(self, kernel: Tensor) -> Tensor:
         """Return Nesterov's momentum of a kernel, whole."""
@@ -85,7 +85,7 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(kernel)
         momentum: Tensor = state["momentum"].lerp_(gradient, 1.0 - MOMENTUM)
-        direction: Tensor = whole(gradient.lerp(momentum, MOMENTUM))
+        direction: Tensor = gather_full(gradient.lerp(momentum, MOMENTUM))
         return direction
 
     def _update_others(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
@@ -151,4 +151,4 @@ def _kernel(module: nn.Module) -> nn.Parameter | None:
         return None
     kernel = module.weight
     assert isinstance(kernel, nn.Parameter)
-    return kernel if min(kernel.shape[:2]) >= LEAST_SIDE else None
+    return kernel if min(kernel.shape[:2]) >= MIN_SIDE else None

@@ -39,7 +39,7 @@ def shard(module: nn.Module, device: torch.device) -> None:
     fully_shard(module, mesh=mesh)
 
 
-def whole(value: Any, device: str | None = None) -> Any:
+def gather_full(value: Any, device: str | None = None) -> Any:
     """Return nested containers with every sharded tensor gathered; all processes must call it.
 
     Args:
@@ -50,13 +50,13 @@ def whole(value: Any, device: str | None = None) -> Any:
         gathered = value.full_tensor()
         return gathered if device is None else gathered.to(device)
     if isinstance(value, dict):
-        return {key: whole(entry, device) for key, entry in value.items()}
+        return {key: gather_full(entry, device) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(whole(entry, device) for entry in value)
+        return type(value)(gather_full(entry, device) for entry in value)
     return value
 
 
-def spread_like(value: Any, reference: Tensor) -> Any:
+def distribute_like(value: Any, reference: Tensor) -> Any:
     """Return a whole tensor spread and laid out as ``reference`` is; other shapes stay."""
     if not isinstance(value, Tensor) or value.shape != reference.shape:
         return value
@@ -73,7 +73,7 @@ def load_module(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Load a whole state dict into a module, sharded or not."""
     own = module.state_dict()
     module.load_state_dict(
-        {key: spread_like(value, own.get(key, value)) for key, value in state.items()}
+        {key: distribute_like(value, own.get(key, value)) for key, value in state.items()}
     )
 
 
@@ -81,7 +81,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     """Load a whole state dict into the optimiser of a module, sharded or not."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     spread = {
-        index: {name: spread_like(value, parameters[index]) for name, value in entry.items()}
+        index: {name: distribute_like(value, parameters[index]) for name, value in entry.items()}
         for index, entry in state["state"].items()
     }
     optimizer.load_state_dict(state | {"state": spread})
@@ -101,7 +101,7 @@ def matching(network: nn.Module, objective: nn.Module, trained: nn.Module) -> li
 def gather_into(network: nn.Module, values: Iterable[Tensor]) -> None:
     """Copy values, sharded or whole, into the parameters of ``network``."""
     for parameter, value in zip(network.parameters(), values, strict=True):
-        parameter.copy_(whole(value))
+        parameter.copy_(gather_full(value))
 
 
 @torch.no_grad()

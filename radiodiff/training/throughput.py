@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import resource
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -103,11 +101,3 @@ def measure_peak(device: torch.device, precision: Precision, repeats: int = 3) -
         (matrix @ matrix)[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - start)
     return 2.0 * size**3 / best
-
-
-def peak_memory(device: torch.device) -> float:
-    """Return the most memory in use so far, of the GPU or of this process on a CPU, in GiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used / (2**30 if sys.platform == "darwin" else 2**20)

@@ -22,14 +22,14 @@ from radiodiff.training.schedules import learning_rate_at
 from radiodiff.training.settings import OptimizerSettings, TrainSettings
 from radiodiff.training.sharding import (
     copy_buffers,
+    distribute_like,
+    gather_full,
     gather_into,
     load_module,
     load_optimizer,
     matching,
     replicate,
     shard,
-    spread_like,
-    whole,
 )
 from radiodiff.training.stream import Item, mix_seed
 from radiodiff.training.throughput import Clock, count_operations
@@ -182,7 +182,7 @@ class Trainer:
             )
             optimizer.step()
         device = total["loss"].device
-        total["gradient_norm"] = whole(norm.detach())
+        total["gradient_norm"] = gather_full(norm.detach())
         total["learning_rate"] = torch.tensor(rate, device=device, dtype=torch.float64)
         return total["loss"], total
 
@@ -227,9 +227,9 @@ class Trainer:
         tensors = {}
         names = [name for name, _ in self.task.averaged.named_parameters()]
         for name, parameter in zip(names, self._parameters, strict=True):
-            tensors[f"weights/{name}"] = whole(parameter.detach())
+            tensors[f"weights/{name}"] = gather_full(parameter.detach())
             if parameter.grad is not None:
-                tensors[f"gradients/{name}"] = whole(parameter.grad)
+                tensors[f"gradients/{name}"] = gather_full(parameter.grad)
         return tensors
 
     @contextmanager
@@ -255,7 +255,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Return everything a resumed run needs besides its step; all processes must call it."""
         scaler = self.accelerator.scaler
-        state: dict[str, Any] = whole(
+        state: dict[str, Any] = gather_full(
             {
                 "modules": {
                     phase.name: self.accelerator.unwrap_model(module).state_dict()
@@ -283,7 +283,7 @@ class Trainer:
             self._ema.load_state_dict(state["ema"])
             self._ema.to(self.accelerator.device)
             self._ema.shadow_params = [
-                spread_like(value, parameter)
+                distribute_like(value, parameter)
                 for value, parameter in zip(self._ema.shadow_params, self._parameters, strict=True)
             ]
         if self.accelerator.scaler is not None:

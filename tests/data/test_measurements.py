@@ -5,7 +5,7 @@ import torch
 from radiodiff.data.measurements import (
     Measurements,
     block_mask,
-    combine_reports,
+    combine_points,
     measure,
     merge_measurements,
     pixel_mask,
@@ -44,15 +44,15 @@ def test_block_mask_is_made_of_whole_blocks_with_the_exact_ratio(buildings, rati
     assert outdoors.sum() == round((1 - ratio) * total)
     assert mask[buildings].all() == aware
     assert mask[buildings].any() == aware
-    # On one of the six grids every cell but one is full or empty.
+    # On one of the six grids every pixel but one is full or empty.
     partly = []
     for top in range(2):
         for left in range(3):
             part = outdoors[top:, left:]
             part = part[: part.shape[0] // 2 * 2, : part.shape[1] // 3 * 3]
-            cells = part.reshape(part.shape[0] // 2, 2, part.shape[1] // 3, 3).sum(axis=(1, 3))
-            if cells.sum() == outdoors.sum():
-                partly.append(((cells > 0) & (cells < 6)).sum())
+            pixels = part.reshape(part.shape[0] // 2, 2, part.shape[1] // 3, 3).sum(axis=(1, 3))
+            if pixels.sum() == outdoors.sum():
+                partly.append(((pixels > 0) & (pixels < 6)).sum())
     assert min(partly) <= 1
 
 
@@ -99,7 +99,7 @@ def test_known_buildings_are_the_truncation_without_noise():
         Measurements(measured.values, mask).with_buildings(buildings)
 
 
-def test_quantised_reports_are_whole_decibels_and_say_so():
+def test_quantised_measurements_are_whole_decibels_and_say_so():
     gain = torch.linspace(-0.9, 0.9, 40_000).view(1, 1, 200, 200)
     mask = torch.ones_like(gain, dtype=torch.bool)
     found = measure(gain, mask, 0.01, torch.Generator().manual_seed(0), quantise_db=1.0)
@@ -110,11 +110,9 @@ def test_quantised_reports_are_whole_decibels_and_say_so():
     )
 
 
-def test_reports_in_one_cell_are_averaged_by_inverse_variance():
+def test_measurements_in_one_cell_are_averaged_by_inverse_variance():
     positions = np.array([[2.3, 3.1], [1.8, 2.9], [0.0, 0.0]])
-    found = combine_reports(
-        positions, np.array([0.1, 0.4, -0.5]), np.array([0.1, 0.2, 0.3]), (4, 5)
-    )
+    found = combine_points(positions, np.array([0.1, 0.4, -0.5]), np.array([0.1, 0.2, 0.3]), (4, 5))
     assert found.values.shape == (1, 1, 4, 5)
     assert int(found.mask.sum()) == 2
     # weights 100 and 25
@@ -124,13 +122,15 @@ def test_reports_in_one_cell_are_averaged_by_inverse_variance():
     assert float(found.noise_std[0, 0, 0, 0]) == pytest.approx(0.3)
 
 
-def test_bad_reports_are_refused():
-    with pytest.raises(InputError, match=r"1 of 2 reports lie outside the grid of 4 x 5.*row 4"):
-        combine_reports(np.array([[0, 0], [4, 1]]), np.zeros(2), 0.1, (4, 5))
+def test_bad_measurements_are_refused():
+    with pytest.raises(
+        InputError, match=r"1 of 2 measurements lie outside the grid of 4 x 5.*row 4"
+    ):
+        combine_points(np.array([[0, 0], [4, 1]]), np.zeros(2), 0.1, (4, 5))
     with pytest.raises(InputError, match="not finite"):
-        combine_reports(np.array([[0, 0]]), np.array([np.nan]), 0.1, (4, 5))
+        combine_points(np.array([[0, 0]]), np.array([np.nan]), 0.1, (4, 5))
     with pytest.raises(InputError, match="noise level > 0"):
-        combine_reports(np.array([[0, 0]]), np.zeros(1), 0.0, (4, 5))
+        combine_points(np.array([[0, 0]]), np.zeros(1), 0.0, (4, 5))
 
 
 @pytest.mark.parametrize(

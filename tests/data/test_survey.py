@@ -19,17 +19,17 @@ def rows():
     return np.stack([x, y, generator.uniform(-120, -60, 40)], axis=1)
 
 
-def test_reports_land_in_their_cells(tmp_path, rows):
+def test_measurements_land_in_their_cells(tmp_path, rows):
     path = write(tmp_path / "s.csv", "x,y,gain_db", rows)
     settings = SurveySettings(noise_std_db=2.0, origin=(0.0, 120.0), shape=(21, 31))
     survey = read_survey(path, settings)
-    cells = np.stack([np.rint(120 - rows[:, 1]), np.rint(rows[:, 0])], axis=1).astype(int)
+    pixels = np.stack([np.rint(120 - rows[:, 1]), np.rint(rows[:, 0])], axis=1).astype(int)
     mask = survey.measurements.mask[0, 0].numpy()
-    assert mask.sum() == len(np.unique(cells, axis=0))
+    assert mask.sum() == len(np.unique(pixels, axis=0))
     found = model_to_db(survey.measurements.values[0, 0].numpy())
-    for cell in np.unique(cells, axis=0):
-        mean = rows[(cells == cell).all(axis=1), 2].mean()
-        assert found[tuple(cell)] == pytest.approx(mean, abs=1e-3)
+    for pixel in np.unique(pixels, axis=0):
+        mean = rows[(pixels == pixel).all(axis=1), 2].mean()
+        assert found[tuple(pixel)] == pytest.approx(mean, abs=1e-3)
     np.testing.assert_allclose(survey.grid.to_survey(survey.pixels), rows[:, :2])
 
 
@@ -69,7 +69,7 @@ def test_degrees_are_metres_on_the_ground(tmp_path, rows):
     assert survey.grid.shape == (12, 8)
 
 
-def test_noise_is_estimated_from_reports_in_one_cell(tmp_path):
+def test_noise_is_estimated_from_measurements_in_one_cell(tmp_path):
     generator = np.random.default_rng(1)
     x, y = generator.integers(0, 20, (2, 2000))
     gain = -90 - x + 3.0 * generator.standard_normal(2000)
@@ -78,7 +78,7 @@ def test_noise_is_estimated_from_reports_in_one_cell(tmp_path):
     assert survey.noise_std_db[0] == pytest.approx(3.0, rel=0.06)
 
 
-def test_each_report_may_have_its_own_noise(tmp_path):
+def test_each_measurement_may_have_its_own_noise(tmp_path):
     path = write(tmp_path / "s.csv", "x,y,gain_db,std", [(0, 0, -80, 1), (5, 5, -90, 4)])
     columns = ColumnSettings(noise_std_db="std")
     survey = read_survey(path, SurveySettings(columns=columns))
@@ -93,13 +93,13 @@ def test_each_report_may_have_its_own_noise(tmp_path):
         ("x,y,gain_db", [(0, 0, 12), (5, 5, -80)], {}, "at most 0"),
         ("x,y,gain_db", [(0, 0, "loud"), (5, 5, -80)], {}, "line 2: gain_db is 'loud'"),
         ("x,y,gain_db", [(0, 0, -80), (5, 5, "nan")], {}, "line 3: gain_db is 'nan'"),
-        ("x,y,gain_db", [(0, 0, -80), (0.1, 0.2, -81)], {}, "all 2 samples fall into one cell"),
+        ("x,y,gain_db", [(0, 0, -80), (0.1, 0.2, -81)], {}, "all 2 samples fall into one pixel"),
         ("x,y,gain_db", [(0, 0, -80), (0, 0, -81), (5, 5, -90)], {}, "repeat a position"),
         (
             "x,y,gain_db",
             [(0, 0, -80), (9, 9, -81)],
             {"shape": (5, 5)},
-            "1 of 2 reports lie outside",
+            "1 of 2 measurements lie outside",
         ),
         ("x,y,gain_db", [(0, 0, -80), (9e6, 9, -81)], {}, "check the units and the resolution"),
         ("x,y,gain_db", [(0, 0, -80), (500, 9, -81)], {"coordinates": "degrees"}, "not degrees"),
@@ -109,7 +109,7 @@ def test_each_report_may_have_its_own_noise(tmp_path):
             {"noise_std_db": None},
             "set survey.noise_std_db",
         ),
-        ("x,y,gain_db", [], {}, "holds no report"),
+        ("x,y,gain_db", [], {}, "holds no measurement"),
     ],
 )
 def test_bad_surveys_are_refused_in_one_line(tmp_path, header, row, changes, message):

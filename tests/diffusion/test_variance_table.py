@@ -3,9 +3,9 @@
 import runpy
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
 
 
 def test_table_in_the_docs_is_current(capsys):
-    runpy.run_path(str(DOCS / "decoupled_diffusion.py"), run_name="__main__")
-    assert capsys.readouterr().out in (DOCS / "decoupled_diffusion.md").read_text()
+    runpy.run_path(str(ROOT / "studies" / "decoupled_diffusion.py"), run_name="__main__")
+    assert capsys.readouterr().out in (ROOT / "docs" / "decoupled_diffusion.md").read_text()

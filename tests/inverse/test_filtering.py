@@ -12,13 +12,13 @@ ALPHAS_CUMPROD = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torc
 METHODS = {
     "published": FilterSettings(method="published", stochasticity=0.95),
     "candidates": FilterSettings(method="published", proposal="prior", stochasticity=0.95),
-    "matched shared": FilterSettings(noise_path="shared", stochasticity="ddpm"),
+    "matched shared": FilterSettings(noise_path="common_noise", stochasticity="ddpm"),
     "matched fresh": FilterSettings(),
-    "matched held": FilterSettings(noise_path="held", stochasticity="ddpm"),
-    "harmonised": FilterSettings(noise_path="held", harmonising=1),
+    "matched held": FilterSettings(noise_path="fixed_level", stochasticity="ddpm"),
+    "with RePaint jumps": FilterSettings(noise_path="fixed_level", repaint_jumps=1),
     "combined": FilterSettings(method="combined"),
-    "turned": FilterSettings(noise_path="held", turned=True),
-    "guided": FilterSettings(method="combined", guidance=True, harmonising=1),
+    "turned": FilterSettings(noise_path="fixed_level", self_ensemble=True),
+    "guided": FilterSettings(method="combined", guidance=True, repaint_jumps=1),
 }
 
 
@@ -124,9 +124,9 @@ def test_turning_changes_nothing_where_every_direction_is_alike(method, dims):
             choose_levels(ALPHAS_CUMPROD, 5),
             9,
             generators(3),
-            METHODS[method].model_copy(update={"turned": turned}),
+            METHODS[method].model_copy(update={"turned": self_ensemble}),
         ).samples
-        for turned in (False, True)
+        for self_ensemble in (False, True)
     ]
     torch.testing.assert_close(*samples)
 
@@ -135,7 +135,7 @@ def test_turning_changes_nothing_where_every_direction_is_alike(method, dims):
 def test_particles_in_all_orientations_have_no_preferred_direction(dims, count):
     generator = torch.Generator().manual_seed(0)
     bias = torch.randn(dims, generator=generator)
-    network = Network(lambda x, abar: bias.expand_as(x), None, 1, None, turned=True)
+    network = Network(lambda x, abar: bias.expand_as(x), None, 1, None, self_ensemble=True)
     mean = network(torch.zeros((1, count, *dims)), torch.tensor(0.5), step=3).mean(dim=1)[0]
     for axis in (-1, -2):
         torch.testing.assert_close(mean.flip(axis), mean)
@@ -143,7 +143,9 @@ def test_particles_in_all_orientations_have_no_preferred_direction(dims, count):
         torch.testing.assert_close(mean.mT, mean)
 
 
-@pytest.mark.parametrize(("stochasticity", "path"), [("ddpm", "shared"), (1.0, "fresh")])
+@pytest.mark.parametrize(
+    ("stochasticity", "path"), [("ddpm", "common_noise"), (1.0, "independent_noise")]
+)
 def test_the_default_path_is_weighted_with_ddpm_alone(stochasticity, path):
     y, observed, sigma = problem()
     automatic, explicit = (
@@ -216,8 +218,8 @@ def test_impossible_stochasticity_is_refused(value):
     ("settings", "message"),
     [
         ({"guidance": True}, "guidance goes with method combined, not with matched"),
-        ({"harmonising": 1, "noise_path": "shared"}, "unless it is shared"),
-        ({"harmonising": 1, "method": "published"}, "harmonising goes with combined"),
+        ({"repaint_jumps": 1, "noise_path": "common_noise"}, "unless it is shared"),
+        ({"repaint_jumps": 1, "method": "published"}, "repaint_jumps goes with combined"),
     ],
 )
 def test_options_that_do_not_fit_the_method_are_refused(settings, message):

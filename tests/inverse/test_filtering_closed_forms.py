@@ -114,8 +114,8 @@ def test_candidates_as_printed_are_over_confident_too():
     assert found[1, 1] < 0.6 * covariance[1, 1]
 
 
-@pytest.mark.parametrize("option", [{"guidance": True}, {"harmonising": 3}])
-def test_guidance_and_harmonising_carry_the_measurement_to_the_hidden_coordinate(option):
+@pytest.mark.parametrize("option", [{"guidance": True}, {"repaint_jumps": 3}])
+def test_guidance_and_repaint_jumps_carry_the_measurement_to_the_hidden_coordinate(option):
     mean, _ = exact_posterior(COVARIANCE_2, *OBSERVED_2)
     errors = []
     for changes in ({}, option):
@@ -180,7 +180,7 @@ def test_measurements_held_at_their_level_give_the_posterior_with_one_particle(c
         index,
         y,
         sigma,
-        settings=EXACT.model_copy(update={"noise_path": "held"}),
+        settings=EXACT.model_copy(update={"noise_path": "fixed_level"}),
         particles=1,
         steps=1000,
         runs=4000,
@@ -196,8 +196,8 @@ def test_clean_measurements_are_shown_with_the_least_noise_and_put_in_by_their_o
     shown = own.clamp(min=least).where(own > 0, own)
     y = draw_16(index, shown)
     arguments = {"particles": 2, "steps": 5, "runs": 3, "prior": gaussian_prior_of_levels}
-    settings = EXACT.model_copy(update={"noise_path": "held"})
-    raised = settings.model_copy(update={"least_noise_std": least})
+    settings = EXACT.model_copy(update={"noise_path": "fixed_level"})
+    raised = settings.model_copy(update={"min_noise_std": least})
     found = run(COVARIANCE_16, index, y, own, settings=raised, **arguments).samples
     plain = run(COVARIANCE_16, index, y, shown, settings=settings, **arguments).samples
     # Two independent estimates of a measured value, weighted by their precisions.
@@ -213,8 +213,8 @@ def test_measurements_that_are_all_exact_are_measurements():
     index = SIXTEEN[5]
     y = draw_16(index, exact := torch.zeros(5, dtype=torch.float64))
     arguments = {"particles": 1, "steps": 5, "runs": 3, "prior": gaussian_prior_of_levels}
-    settings = EXACT.model_copy(update={"noise_path": "held"})
-    raised = settings.model_copy(update={"least_noise_std": 0.1})
+    settings = EXACT.model_copy(update={"noise_path": "fixed_level"})
+    raised = settings.model_copy(update={"min_noise_std": 0.1})
     found = run(COVARIANCE_16, index, y, exact, settings=raised, **arguments).samples
     shown = run(COVARIANCE_16, index, y, exact + 0.1, settings=settings, **arguments).samples
     missing = [k for k in range(16) if k not in index]

@@ -4,10 +4,10 @@ import torch
 from radiodiff.errors import InputError
 from radiodiff.inverse.levels import (
     choose_levels,
-    harmonised,
     insert_levels,
     measurement_level,
     share_levels,
+    with_repaint_jumps,
 )
 
 ALPHAS_CUMPROD = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
@@ -32,18 +32,18 @@ def test_levels_rise_from_the_noisiest_to_the_clean_map(steps, spacing):
 
 
 def test_middle_levels_follow_the_noisiest_one_evenly_in_the_logarithm_of_sigma():
-    levels = choose_levels(ALPHAS_CUMPROD, 5, "middle")
+    levels = choose_levels(ALPHAS_CUMPROD, 5, "mean_map")
     sigma = ((1 - levels) / levels).sqrt()
     assert float(levels[0]) == pytest.approx(float(ALPHAS_CUMPROD[-1]))
     expected = torch.tensor([1.0, 10 ** -(1 / 3), 10 ** -(2 / 3), 0.1], dtype=torch.float64)
     torch.testing.assert_close(sigma[1:-1], expected)
     assert levels[-1] == 1
-    assert choose_levels(ALPHAS_CUMPROD, 1, "middle").tolist() == [float(ALPHAS_CUMPROD[-1]), 1.0]
+    assert choose_levels(ALPHAS_CUMPROD, 1, "mean_map").tolist() == [float(ALPHAS_CUMPROD[-1]), 1.0]
 
 
 def test_middle_levels_need_a_prior_that_was_trained_beyond_them():
     with pytest.raises(InputError, match=r"noisiest level is 0\.9"):
-        choose_levels(ALPHAS_CUMPROD[:50], 5, "middle")
+        choose_levels(ALPHAS_CUMPROD[:50], 5, "mean_map")
 
 
 def test_all_steps_are_the_training_levels():
@@ -79,8 +79,8 @@ def test_few_noise_levels_are_kept_and_many_are_only_rounded_up():
     assert len(torch.unique(with_exact)) <= 8
 
 
-def test_harmonising_takes_every_step_but_the_last_back():
+def test_repaint_jumps_takes_every_step_but_the_last_back():
     levels = torch.tensor([0.1, 0.5, 0.9, 1.0])
-    torch.testing.assert_close(harmonised(levels, 0), levels)
+    torch.testing.assert_close(with_repaint_jumps(levels, 0), levels)
     expected = torch.tensor([0.1, 0.5, 0.1, 0.5, 0.1, 0.5, 0.9, 0.5, 0.9, 0.5, 0.9, 1.0])
-    torch.testing.assert_close(harmonised(levels, 2), expected)
+    torch.testing.assert_close(with_repaint_jumps(levels, 2), expected)

@@ -3,8 +3,8 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, UNet2DModel
 
-from radiodiff.data.measurements import Measurements, combine_reports, measure
-from radiodiff.data.reports import Reports
+from radiodiff.data.measurements import Measurements, combine_points, measure
+from radiodiff.data.points import PointMeasurements
 from radiodiff.errors import InputError
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
@@ -87,17 +87,19 @@ def level_pipeline():
 
 def test_priors_of_levels_hold_their_measurements(level_pipeline, measurements):
     run = {"num_particles": 2, "num_inference_steps": 4}
-    auto, held, fresh, default, few_steps = (
+    auto, fixed_level, fresh, default, few_steps = (
         level_pipeline(measurements, settings=settings, generator=generators(), **run).samples
         for settings in (
             FilterSettings(),
-            FilterSettings(noise_path="held"),
-            FilterSettings(noise_path="fresh"),
+            FilterSettings(noise_path="fixed_level"),
+            FilterSettings(noise_path="independent_noise"),
             None,
-            FilterSettings(turned=True, spacing="middle", walls=True, law=True),
+            FilterSettings(
+                self_ensemble=True, spacing="mean_map", walls=True, path_loss_model=True
+            ),
         )
     )
-    torch.testing.assert_close(auto, held)
+    torch.testing.assert_close(auto, fixed_level)
     assert not torch.allclose(auto, fresh, atol=1e-2)
     torch.testing.assert_close(default, few_steps)
 
@@ -130,7 +132,7 @@ def test_walls_part_the_samples_into_buildings_and_streets(level_pipeline):
 
 @pytest.fixture(scope="module")
 def lawful():
-    """A map of 32 x 32 that keeps the law, and reports on half of it."""
+    """A map of 32 x 32 that keeps the path-loss model, and measurements on half of it."""
     generator = torch.Generator().manual_seed(3)
     buildings = torch.zeros(32, 32, dtype=torch.bool)
     buildings[9:20, 14:24] = True
@@ -143,14 +145,17 @@ def lawful():
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_the_law_brings_the_map_nearer_to_the_truth(level_pipeline, lawful, known):
+def test_the_path_loss_model_brings_the_map_nearer_to_the_truth(level_pipeline, lawful, known):
     gain, buildings, measured = lawful
     run = {"buildings": buildings if known else None, "num_particles": 4, "num_inference_steps": 3}
     without, out = (
         level_pipeline(
-            measured, generator=generators(1), settings=FilterSettings(walls=True, law=law), **run
+            measured,
+            generator=generators(1),
+            settings=FilterSettings(walls=True, path_loss_model=path_loss_model),
+            **run,
         )
-        for law in (False, True)
+        for path_loss_model in (False, True)
     )
     lit = ~buildings if known else out.building_probability < 0.02
     error, before = ((o.mean - gain)[lit].square().mean() for o in (out, without))
@@ -165,23 +170,23 @@ def test_the_law_brings_the_map_nearer_to_the_truth(level_pipeline, lawful, know
         assert ((out.building_probability > 0.5) == out.building_mask).all()
 
 
-def test_the_law_leaves_maps_alone_that_it_does_not_know(level_pipeline, lawful):
+def test_the_path_loss_model_leaves_maps_alone_that_it_does_not_know(level_pipeline, lawful):
     _, buildings, measured = lawful
     run = {"num_particles": 2, "num_inference_steps": 2}
     # Without buildings nothing is computed, and tiles are no prediction of a whole area.
     for options in ({"tile_overlap": 8, "buildings": buildings}, {}):
-        plain, law = (
+        plain, path_loss_model = (
             level_pipeline(
                 measured,
                 generator=generators(1),
-                settings=FilterSettings(law=law),
+                settings=FilterSettings(path_loss_model=path_loss_model),
                 **run,
                 **options,
             )
-            for law in (False, True)
+            for path_loss_model in (False, True)
         )
-        torch.testing.assert_close(law.samples, plain.samples)
-        torch.testing.assert_close(law.mean, plain.mean)
+        torch.testing.assert_close(path_loss_model.samples, plain.samples)
+        torch.testing.assert_close(path_loss_model.mean, plain.mean)
 
 
 def test_known_buildings_are_fixed(pipeline, measurements):
@@ -212,22 +217,25 @@ def test_update_repeats_part_of_the_steps_and_takes_the_new_values(pipeline, mea
     assert float((updated.samples[seen] - 0.5).abs().max()) < 0.01
 
 
-def test_reports_between_the_pixels_are_taken_where_they_are(pipeline):
-    """On slopes, a report taken at the nearest centre is wrong by up to half a step of them."""
+def test_measurements_between_the_pixels_are_taken_where_they_are(pipeline):
+    """On slopes, a measurement taken at the nearest centre is wrong by up to half a step of
+    them."""
     rng = np.random.default_rng(0)
     gain = np.abs(np.indices((32, 32)).sum(axis=0) % 16 - 8) / 4.0 - 1.0
     positions = rng.uniform(0, 31, (900, 2))
-    values = Reports(positions, np.zeros(900), np.ones(900), (32, 32)).matrix @ gain.ravel()
+    values = (
+        PointMeasurements(positions, np.zeros(900), np.ones(900), (32, 32)).matrix @ gain.ravel()
+    )
     halves = [
-        combine_reports(positions[part], values[part], 0.01, (32, 32))
+        combine_points(positions[part], values[part], 0.01, (32, 32))
         for part in (slice(600), slice(600, None))
     ]
     run = {"num_inference_steps": 20, "generator": generators(1)}
     run["settings"] = FilterSettings(method="combined", spacing="log_snr")
     first = pipeline(halves[0], num_particles=2, **run)
     second = pipeline.update(first, halves[1], **run)
-    assert len(second.measurements.reports[0].values) == 900
-    matrix = second.measurements.reports[0].matrix
+    assert len(second.measurements.points[0].values) == 900
+    matrix = second.measurements.points[0].matrix
     for out, count in ((first, 600), (second, 900)):
         made = matrix[:count] @ out.mean[0, 0].double().numpy().ravel()
         assert np.abs(made - values[:count]).mean() < 0.01

@@ -34,15 +34,19 @@ def batch():
     return maps, measured, buildings, weights
 
 
-def run(batch, known: bool, walls=True, law=True) -> Refined:
+def run(batch, known: bool, walls=True, path_loss_model=True) -> Refined:
     maps, measured, buildings, weights = batch
     generators = [torch.Generator().manual_seed(b) for b in range(2)]
-    return refine(maps, measured, buildings if known else None, weights, generators, walls, law)
+    return refine(
+        maps, measured, buildings if known else None, weights, generators, walls, path_loss_model
+    )
 
 
-@pytest.mark.parametrize(("known", "walls", "law"), [(True, True, False), (False, False, True)])
-def test_nothing_changes_that_nobody_asked_for(batch, known, walls, law):
-    assert run(batch, known, walls, law) is batch[0]
+@pytest.mark.parametrize(
+    ("known", "walls", "path_loss_model"), [(True, True, False), (False, False, True)]
+)
+def test_nothing_changes_that_nobody_asked_for(batch, known, walls, path_loss_model):
+    assert run(batch, known, walls, path_loss_model) is batch[0]
 
 
 def test_the_given_maps_stay_as_they_are(batch):
@@ -52,7 +56,7 @@ def test_the_given_maps_stay_as_they_are(batch):
         torch.testing.assert_close(old, new, rtol=0, atol=0)
 
 
-def test_only_maps_with_reports_from_inside_get_walls(batch):
+def test_only_maps_with_measurements_from_inside_get_walls(batch):
     found = run(batch, known=False)
     assert not found.building_probability[0].isnan().any()
     assert found.building_probability[1].isnan().all()
@@ -73,10 +77,12 @@ def test_moments_are_those_of_the_weighted_samples(batch):
     assert found.building_probability.isnan().all()
 
 
-def test_a_map_without_a_street_has_no_law(batch):
+def test_a_map_without_a_street_has_no_path_loss_model(batch):
     maps, measured, _, weights = batch
     everywhere = torch.ones_like(measured.mask)
     generators = [torch.Generator().manual_seed(b) for b in range(2)]
-    found = refine(maps, measured, everywhere, weights, generators, walls=False, law=True)
+    found = refine(
+        maps, measured, everywhere, weights, generators, walls=False, path_loss_model=True
+    )
     assert (found.mean == -1.0).all()
     assert (found.std == 0.0).all()

@@ -7,12 +7,12 @@ from radiodiff.inverse.sensing import (
     SHADOW_MARGIN,
     SHADOW_SIGMAS,
     locate_transmitter,
-    noise_floor,
     noise_std_from_repeats,
     outlines,
     sensing_term,
     shadow_mask,
     shadow_threshold,
+    truncation_floor,
 )
 
 TRANSMITTER = np.array([40.3, 55.8])
@@ -41,7 +41,7 @@ def noisy(gain, std, seed=0):
 
 @pytest.mark.parametrize("std", [0.0, 0.02, 0.06])
 def test_noise_floor_is_found_in_the_flat_weak_regions(gain, std):
-    floor = noise_floor(noisy(gain, std))
+    floor = truncation_floor(noisy(gain, std))
     assert floor.level == pytest.approx(-1.0, abs=0.02)
     assert floor.std == pytest.approx(std, rel=0.25, abs=1e-9)
     expected = floor.level + SHADOW_MARGIN + SHADOW_SIGMAS * floor.std

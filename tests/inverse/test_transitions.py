@@ -71,7 +71,7 @@ def test_ddpm_share_is_the_variance_of_the_ddpm_posterior():
 
 
 @pytest.mark.parametrize("c", [0.0, 0.3, 0.95, 1.0])
-def test_measurement_sequence_keeps_the_law_of_the_diffused_measurement(c):
+def test_measurement_sequence_keeps_the_path_loss_model_of_the_diffused_measurement(c):
     generator = torch.Generator().manual_seed(0)
     abar_t, abar_s = ALPHAS_CUMPROD[600], ALPHAS_CUMPROD[400]
     noise = torch.randn((2, 200_000), generator=generator, dtype=torch.float64)

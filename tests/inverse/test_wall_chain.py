@@ -80,7 +80,7 @@ def test_a_building_that_nothing_asks_for_is_dropped_while_burning_in():
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_wall_in_a_gap_without_reports_is_anywhere_in_it(axis: int):
+def test_a_wall_in_a_gap_without_measurements_is_anywhere_in_it(axis: int):
     evidence = np.where(box_mask(8, 40, 6, 23), -STRONG, STRONG)
     evidence[:, 20:27] = 0.0
     evidence[:8], evidence[41:] = STRONG, STRONG

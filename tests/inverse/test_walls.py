@@ -1,4 +1,4 @@
-"""Walls drawn between reports, on maps whose buildings and gain are known."""
+"""Walls drawn between measurements, on maps whose buildings and gain are known."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from radiodiff.inverse.wall_chain import rasterise_rings
 from radiodiff.inverse.walls import (
-    MOST_EVIDENCE,
+    MAX_LOG_EVIDENCE,
     building_evidence,
     can_draw_walls,
     draw_walls,
@@ -22,7 +22,8 @@ SIGMA = 0.05
 
 @pytest.fixture(scope="module")
 def scene() -> dict[str, np.ndarray]:
-    """A simulated map, reports on 30 % of it, and a reconstruction that is blurred at walls."""
+    """A simulated map, measurements on 30 % of it, and a reconstruction that is blurred at
+    walls."""
     city = procedural_city(np.random.default_rng(4), 128)
     outdoors = np.argwhere(~city.building_mask)
     position = outdoors[np.abs(outdoors - 64).sum(axis=1).argmin()]
@@ -47,7 +48,7 @@ def draw(scene: dict[str, np.ndarray], seeds=(0, 1)):
     )
 
 
-def test_walls_are_found_between_the_reports(scene):
+def test_walls_are_found_between_the_measurements(scene):
     walls = draw(scene)
     truth = scene["buildings"]
 
@@ -92,15 +93,15 @@ def test_the_seeds_decide(scene):
     assert not np.array_equal(draw(scene).probability, draw(scene, (2, 3)).probability)
 
 
-def test_evidence_of_a_report_is_the_ratio_of_its_likelihoods():
+def test_evidence_of_a_measurement_is_the_ratio_of_its_likelihoods():
     shape = (1, 3)
     outdoor, values = np.full(shape, -0.2), np.array([[-1.0, -0.2, -0.6]])
     seen, sigma = np.ones(shape, dtype=bool), np.full(shape, SIGMA)
     found = building_evidence(np.full(shape, 0.5), outdoor, values, seen, sigma)[0]
     assert found[0] < -2.0
-    assert found[1] == MOST_EVIDENCE
-    assert found[2] == MOST_EVIDENCE  # unlike the street, but 8 sigma from a building
-    # Noise as large as the step tells nothing; nor does a pixel without a report and opinion.
+    assert found[1] == MAX_LOG_EVIDENCE
+    assert found[2] == MAX_LOG_EVIDENCE  # unlike the street, but 8 sigma from a building
+    # Noise as large as the step tells nothing; nor does a pixel without a measurement and opinion.
     blind = building_evidence(np.full(shape, 0.5), outdoor, values, seen, np.full(shape, 3.0))
     assert np.abs(blind).max() < 0.5
     nothing = building_evidence(np.full(shape, 0.5), outdoor, values, ~seen, sigma)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMPipeline
 
-from radiodiff import interop
 from radiodiff.data.prompts import PAPER_PROMPT
 from radiodiff.data.radiomapseer import DataConfig, build_dataset
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
-from radiodiff.evaluation.methods import MethodSettings, load_method, predict_maps
-from radiodiff.key_maps import rename, unet_modules
+from radiodiff.experiments.methods import MethodSettings, load_method, predict_maps
 from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.released import prior_from_guided_diffusion, radiounet_from_authors
+from radiodiff.models.released.key_maps import rename, unet_modules
 from radiodiff.units import model_to_gray
 
 SCRIPT = Path(__file__).parents[2] / "scripts/convert_checkpoint.py"
@@ -65,7 +65,7 @@ def test_a_prior_becomes_a_ddpm_pipeline(convert, load_reference, tmp_path):
     options = ("--format", "guided-diffusion", "--attention-head-dim", 32)
     assert convert(tmp_path / "adm.pt", tmp_path / "prior", *options) == 0
     unet = DDPMPipeline.from_pretrained(tmp_path / "prior").unet
-    expected = interop.prior_from_guided_diffusion(weights, attention_head_dim=32)
+    expected = prior_from_guided_diffusion(weights, attention_head_dim=32)
     with torch.no_grad():
         found = unet(arrays["x"], arrays["t"]).sample
         assert torch.equal(found, expected(arrays["x"], arrays["t"]).sample)
@@ -76,7 +76,7 @@ def test_radiounet_becomes_a_method(convert, load_reference, write_radio_maps, t
     torch.save(weights, tmp_path / "unet.pt")
     root = write_radio_maps(tmp_path / "maps", maps=(1,), transmitters=1, shape=(64, 64))
     data = DataConfig(root=root, split="all", simulation="carsDPM")
-    network = interop.radiounet_from_authors(weights).eval()
+    network = radiounet_from_authors(weights).eval()
     for name, options, features in (
         ("scene", (), PAPER_PROMPT),
         ("other", ("--prompt-features", "vehicles", "transmitter", "distance"), None),

@@ -69,8 +69,8 @@ def test_degenerate_polygon_is_dropped_and_logged(caplog):
 
 def test_a_city_without_buildings_is_free_space():
     gain = dominant_path.path_gain(City((32, 32)), (16, 16))
-    law = dominant_path.path_gain(np.zeros((32, 32), bool), (16, 16))
-    np.testing.assert_array_equal(gain, law)
+    path_loss_model = dominant_path.path_gain(np.zeros((32, 32), bool), (16, 16))
+    np.testing.assert_array_equal(gain, path_loss_model)
     assert gain[16, 26] == pytest.approx(-47.84 - 25.0, abs=0.1)
 
 

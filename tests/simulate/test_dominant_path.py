@@ -12,13 +12,13 @@ from radiodiff.errors import InputError
 from radiodiff.simulate.calibration import map_error, mend_transmitter, read_maps
 from radiodiff.simulate.city import City
 from radiodiff.simulate.dominant_path import Layout, link_gain, median_filter, path_gain
-from radiodiff.simulate.law import constants
+from radiodiff.simulate.path_loss_model import constants
 from radiodiff.simulate.polygons import rasterise
 from radiodiff.simulate.procedural import procedural_city
 from radiodiff.simulate.vehicles import box_loss_db
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
 
-LAW = constants().law
+LAW = constants().path_loss_model
 SIZE = 96
 
 
@@ -48,7 +48,7 @@ def distance(transmitter, shape=(SIZE, SIZE)):
     return np.hypot(rows - transmitter[0], cols - transmitter[1])
 
 
-def turn(a, b, c):
+def diffraction(a, b, c):
     """Angle in degrees by which a path a -> b -> c changes direction, in any dimension."""
     u, v = np.subtract(b, a), np.subtract(c, b)
     cosine = np.dot(u, v) / np.linalg.norm(u) / np.linalg.norm(v)
@@ -57,8 +57,8 @@ def turn(a, b, c):
 
 def loss_along(*points):
     length = sum(np.linalg.norm(np.subtract(q, p)) for p, q in pairwise(points))
-    turns = zip(points, points[1:], points[2:], strict=False)
-    return LAW.path_loss(float(length), tuple(turn(*three) for three in turns))
+    diffractions = zip(points, points[1:], points[2:], strict=False)
+    return LAW.path_loss(float(length), tuple(diffraction(*three) for three in diffractions))
 
 
 def test_empty_city_is_free_space():
@@ -101,17 +101,17 @@ def test_single_building_takes_the_better_of_corners_and_roof():
 
 def test_last_turns_part_the_map_by_corner_and_sight(layout):
     transmitter = (25, 45)
-    gain, turns = layout.gain_and_turns(transmitter)
+    gain, diffractions = layout.gain_and_diffractions(transmitter)
     np.testing.assert_array_equal(gain, layout.path_gain(transmitter))
     at = tuple(layout.pixels.T)
-    np.testing.assert_array_equal(turns[at] == -1, layout.line_of_sight(transmitter))
-    assert (turns[layout.building_mask] == -2).all()
+    np.testing.assert_array_equal(diffractions[at] == -1, layout.line_of_sight(transmitter))
+    assert (diffractions[layout.building_mask] == -2).all()
     # Behind a lone building, every pixel is reached around one of its corners or over its roof.
     block = Layout.from_polygons([shapely.box(40, 30, 56, 60)], (SIZE, SIZE))
-    _, turns = block.gain_and_turns((45, 20))
-    assert set(turns[:, :40].flat) == {-1}
-    pixel, length, _ = block.single_turns((45, 20))
-    at_corner = turns[tuple(block.pixels[pixel].T)]
+    _, diffractions = block.gain_and_diffractions((45, 20))
+    assert set(diffractions[:, :40].flat) == {-1}
+    pixel, length, _ = block.single_diffractions((45, 20))
+    at_corner = diffractions[tuple(block.pixels[pixel].T)]
     assert (at_corner >= 0).all()
     for number in np.unique(at_corner):
         # What is left of the length from the turn on is the distance to one corner.
@@ -123,14 +123,14 @@ def test_last_turns_part_the_map_by_corner_and_sight(layout):
 
 
 def test_pixels_without_a_path_are_not_in_sight(layout):
-    steep = layout.with_law(LAW.model_copy(update={"interaction_offset_db": 150.0}))
-    _, turns = steep.gain_and_turns((25, 45))
-    seen = turns[tuple(layout.pixels.T)] == -1
+    steep = layout.with_path_loss_model(LAW.model_copy(update={"interaction_offset_db": 150.0}))
+    _, diffractions = steep.gain_and_diffractions((25, 45))
+    seen = diffractions[tuple(layout.pixels.T)] == -1
     np.testing.assert_array_equal(seen, layout.line_of_sight((25, 45)))
-    assert (turns == -2).sum() > layout.building_mask.sum()
+    assert (diffractions == -2).sum() > layout.building_mask.sum()
 
 
-@pytest.mark.parametrize("method", ["gain_and_turns", "line_of_sight"])
+@pytest.mark.parametrize("method", ["gain_and_diffractions", "line_of_sight"])
 def test_nothing_is_seen_from_inside_a_building(layout, method):
     with pytest.raises(InputError, match="inside a building"):
         getattr(layout, method)((10, 12))
@@ -160,8 +160,8 @@ def test_links_are_reciprocal_and_agree_with_the_map_where_it_is_smooth(seed):
     for vehicles in (None, city.vehicle_mask):
         gain = link_gain(city, a, b, vehicles).reshape(shape)
         assert np.abs(gain - gain.T).max() < 0.05
-        # From the other end the law says the same, but for links that just touch a wall or the
-        # corner of a vehicle's pixel.
+        # From the other end the path-loss model says the same, but for links that just touch a wall
+        # or the corner of a vehicle's pixel.
         maps = np.array([path_gain(city, tuple(place), vehicles) for place in places])
         rows, cols = places.T
         steps = maximum_filter(maps, (0, 3, 3)) - minimum_filter(maps, (0, 3, 3))
@@ -178,7 +178,7 @@ def test_links_that_touch_a_wall_are_the_same_in_both_directions():
     np.testing.assert_array_equal(layout.link_gain(a, b), layout.link_gain(b, a))
 
 
-def test_links_in_an_empty_city_follow_the_line_of_sight_law():
+def test_links_in_an_empty_city_follow_the_line_of_sight_path_loss_model():
     a, b = [(3, 4), (90, 90), (10, 10)], [(33, 44), (3, 4), (10, 10)]
     length = np.array([50.0, np.hypot(87, 86), 1.0])
     expected = -LAW.line_of_sight_db_at_1m - LAW.line_of_sight_db_per_decade * np.log10(length)

@@ -37,9 +37,9 @@ def test_the_channel_is_the_engines_map(vehicles):
 
 
 def test_polygons_that_are_known_are_taken():
-    law = Layout.from_polygons(POLYGONS, MASK.shape)
+    layout = Layout.from_polygons(POLYGONS, MASK.shape)
     scene = Scene(MASK, TRANSMITTER, polygons=POLYGONS)
-    assert np.array_equal(prompt.path_loss_model(scene), channel_of(law.path_gain(TRANSMITTER)))
+    assert np.array_equal(prompt.path_loss_model(scene), channel_of(layout.path_gain(TRANSMITTER)))
 
 
 def test_a_channel_is_computed_once(tmp_path, monkeypatch, vehicles):

@@ -10,7 +10,7 @@ from radiodiff.simulate import dataset
 from radiodiff.simulate.city import City
 from radiodiff.simulate.dataset import SimulateConfig, draw_layout, simulate_dataset
 from radiodiff.simulate.dominant_path import Layout
-from radiodiff.simulate.law import constants
+from radiodiff.simulate.path_loss_model import constants
 from radiodiff.simulate.variation import Variation
 from radiodiff.units import db_to_level
 
@@ -69,12 +69,12 @@ def test_what_a_layout_is_follows_from_the_seed_and_its_id(tmp_path):
     config = config_of(tmp_path, MUCH, layouts=5)
     drawn = [draw_layout(config, map_id) for map_id in (1, 2, 3, 4, 5)]
     again = draw_layout(config, 4)
-    assert again.law == drawn[3].law
+    assert again.path_loss_model == drawn[3].path_loss_model
     assert again.city.buildings == drawn[3].city.buildings
     assert again.truth.buildings == drawn[3].truth.buildings
-    assert len({layout.law.obstructed_db_per_decade for layout in drawn}) > 1
+    assert len({layout.path_loss_model.obstructed_db_per_decade for layout in drawn}) > 1
     other = draw_layout(config_of(tmp_path, MUCH, layouts=5, seed=4), 4)
-    assert other.law != again.law
+    assert other.path_loss_model != again.path_loss_model
 
 
 def test_constants_have_the_spread_asked_for():
@@ -85,19 +85,19 @@ def test_constants_have_the_spread_asked_for():
         "no_roof_share": 0.2,
     }
     rng = np.random.default_rng(0)
-    laws = [Variation(**wanted).draw_path_loss(rng) for _ in range(4000)]
-    nominal = constants().law
-    own = [law for law in laws if law != nominal]
-    assert len(own) / len(laws) == pytest.approx(0.75, abs=0.03)
-    slopes = np.array([law.obstructed_db_per_decade for law in own])
+    models = [Variation(**wanted).draw_path_loss(rng) for _ in range(4000)]
+    nominal = constants().path_loss_model
+    own = [model for model in models if model != nominal]
+    assert len(own) / len(models) == pytest.approx(0.75, abs=0.03)
+    slopes = np.array([model.obstructed_db_per_decade for model in own])
     assert slopes.mean() == pytest.approx(nominal.obstructed_db_per_decade, abs=0.04)
     assert slopes.std() == pytest.approx(0.5, abs=0.03)
-    parts = np.log([law.roof_part_m for law in own])
+    parts = np.log([model.roof_part_m for model in own])
     assert np.exp(parts.mean()) == pytest.approx(20.0, rel=0.03)  # half way in the logarithm
     assert parts.min() >= np.log(10) - 1e-9
     assert parts.max() <= np.log(40) + 1e-9
-    assert np.mean([not law.over_roofs for law in own]) == pytest.approx(0.2, abs=0.03)
-    assert {law.interaction_offset_db for law in own} == {nominal.interaction_offset_db}
+    assert np.mean([not model.over_roofs for model in own]) == pytest.approx(0.2, abs=0.03)
+    assert {model.interaction_offset_db for model in own} == {nominal.interaction_offset_db}
 
 
 def test_footprints_lack_buildings_of_the_truth_and_the_other_way_round():
@@ -134,7 +134,7 @@ def test_maps_are_of_the_truth_and_the_tree_shows_what_is_written(tmp_path):
     differing = 0
     for index, (map_id, tx) in enumerate(tree.pairs):
         drawn = draw_layout(config, map_id)
-        truth = Layout.from_polygons(drawn.truth.buildings, drawn.truth.size, drawn.law)
+        truth = Layout.from_polygons(drawn.truth.buildings, drawn.truth.size, drawn.path_loss_model)
         row, column = drawn.transmitters[tx].tolist()
         assert np.array_equal(tree.levels(index), db_to_level(truth.path_gain((row, column))))
         assert np.array_equal(tree.building_mask(index), drawn.city.building_mask)
@@ -142,33 +142,35 @@ def test_maps_are_of_the_truth_and_the_tree_shows_what_is_written(tmp_path):
             assert not mask[row, column]
         differing += int((drawn.city.building_mask != drawn.truth.building_mask).sum())
         own = manifest["path_loss"].get(str(map_id))
-        assert (own is None) == (drawn.law == constants().law)
-        assert own is None or own == drawn.law.model_dump()
+        assert (own is None) == (drawn.path_loss_model == constants().path_loss_model)
+        assert own is None or own == drawn.path_loss_model.model_dump()
     assert differing > 0
 
 
 def test_roof_points_of_another_law_are_those_of_a_new_layout():
     polygons = houses().buildings
-    nominal = constants().law
+    nominal = constants().path_loss_model
     for change in (
         {"roof_point_position": 0.2},
         {"roof_part_m": 7.0},
         {"over_roofs": False},
         {"roof_height_m": 9.0, "interaction_offset_db": 1.0},
     ):
-        law = nominal.model_copy(update=change)
-        moved = Layout.from_polygons(polygons, (64, 64)).with_law(law).path_gain((2, 20))
+        model = nominal.model_copy(update=change)
+        moved = (
+            Layout.from_polygons(polygons, (64, 64)).with_path_loss_model(model).path_gain((2, 20))
+        )
         assert np.array_equal(
-            moved, Layout.from_polygons(polygons, (64, 64), law).path_gain((2, 20))
+            moved, Layout.from_polygons(polygons, (64, 64), model).path_gain((2, 20))
         )
 
 
 def test_without_paths_over_roofs_a_closed_courtyard_is_dark():
     block = shapely.box(10, 10, 50, 50) - shapely.box(18, 18, 42, 42)
-    nominal = constants().law
+    nominal = constants().path_loss_model
     for over_roofs in (True, False):
-        law = nominal.model_copy(update={"over_roofs": over_roofs})
-        gain = Layout.from_polygons([block], (64, 64), law).path_gain((2, 2))
+        model = nominal.model_copy(update={"over_roofs": over_roofs})
+        gain = Layout.from_polygons([block], (64, 64), model).path_gain((2, 2))
         assert (gain[20:40, 20:40] > -147).any() == over_roofs
 
 

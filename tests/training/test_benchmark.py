@@ -3,8 +3,8 @@ from types import ModuleType
 
 import pytest
 
-from radiodiff.training import benchmark
-from radiodiff.training.benchmark import STAGES, Stage, StageTiming, measure_stage
+from radiodiff.benchmarks import training as benchmark
+from radiodiff.benchmarks.training import STAGES, Stage, StageTiming, measure_stage
 from radiodiff.training.experiments import PriorExperiment
 from radiodiff.training.tasks import PriorTask
 

@@ -27,7 +27,7 @@ def train(module: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> 
     parameters = list(module.parameters())
     for step in steps:
         for parameter, gradient in zip(parameters, random_gradients(parameters, step), strict=True):
-            parameter.grad = sharding.spread_like(gradient, parameter)
+            parameter.grad = sharding.distribute_like(gradient, parameter)
         optimizer.step()
 
 
@@ -141,7 +141,7 @@ def is_the_same_when_spread() -> None:
     train(original, muon(original), range(3))
     train(spread, muon(spread), range(3))
     for own, other in zip(original.parameters(), spread.parameters(), strict=True):
-        torch.testing.assert_close(own, sharding.whole(other))
+        torch.testing.assert_close(own, sharding.gather_full(other))
     torch.distributed.destroy_process_group()
 
 

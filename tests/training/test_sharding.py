@@ -32,13 +32,13 @@ def is_spread_and_comes_back() -> None:
 
     same = sharding.matching(original, original, trained)
     for own, other in zip(original.parameters(), same, strict=True):
-        assert torch.equal(own, sharding.whole(other))
+        assert torch.equal(own, sharding.gather_full(other))
 
     optimizer = torch.optim.AdamW(parameters, lr=0.1)
     for parameter in parameters:
         parameter.grad = parameter.detach() * 2
     optimizer.step()
-    state = sharding.whole([trained.state_dict(), optimizer.state_dict()])
+    state = sharding.gather_full([trained.state_dict(), optimizer.state_dict()])
     assert not any(isinstance(tensor, DTensor) for tensor in state[0].values())
 
     again = sharding.replicate(original, frozen=[])

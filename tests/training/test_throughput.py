@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from radiodiff.training.throughput import Clock, count_operations, measure_peak, peak_memory
+from radiodiff.memory import peak_memory
+from radiodiff.training.throughput import Clock, count_operations, measure_peak
 
 
 class Linear(nn.Module):

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from radiodiff.errors import InputError
-from radiodiff.interop import radiounet_from_authors
 from radiodiff.models.baselines.radiounet import RadioUNet
+from radiodiff.models.released import radiounet_from_authors
 
 NARROW = {
     "in_channels": 2,

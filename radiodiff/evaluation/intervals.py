@@ -1,0 +1,61 @@
+"""Means over maps and seeds, and how sure they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from scipy.stats import t as student
+from torch import Tensor
+
+from radiodiff.evaluation.metrics import Averaging, average
+
+Interval = Literal["seeds", "cities"]
+"""Over the means of the seeds, or of the cities: maps of one city are alike."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % confidence interval.
+
+    Attributes:
+        mean: over all maps and seeds.
+        half_width: of the interval; None where there is but one seed or city.
+        count: seeds or cities that the interval is over.
+    """
+
+    mean: float
+    half_width: float | None
+    count: int
+
+
+def estimate(
+    metric: str, values: Tensor, names: Sequence[str], interval: Interval, averaging: Averaging
+) -> Estimate:
+    """Average a metric and give Student's 95 % interval of the mean.
+
+    Args:
+        metric: its name.
+        values: (S, N), seeds and maps.
+        names: of the N maps, such as "12_7"; the number before the underscore is the city.
+        interval: over the means of the seeds, or of the cities: two maps of one city are not two
+            independent samples.
+        averaging: as :func:`radiodiff.evaluation.metrics.average`.
+    """
+    if interval == "seeds":
+        groups = list(values)
+    else:
+        cities = [name.split("_")[0] for name in names]
+        groups = [
+            values[:, torch.tensor([city == other for other in cities])].flatten()
+            for city in dict.fromkeys(cities)
+        ]
+    means = torch.tensor([average(metric, group, averaging) for group in groups]).double()
+    n = len(means)
+    half_width = None
+    if n > 1:
+        half_width = float(student.ppf(0.975, n - 1) * means.std() / math.sqrt(n))
+    return Estimate(average(metric, values.flatten(), averaging), half_width, n)

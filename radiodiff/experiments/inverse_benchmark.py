@@ -1,0 +1,330 @@
+"""The benchmark of RadioDiff-Inverse: reconstruct maps of a RadioMapSeer tree and score them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+from tqdm import tqdm
+
+from radiodiff.cli import open_run_directory, provenance, write_json
+from radiodiff.config import Settings
+from radiodiff.data.measurements import Measurements, block_mask, measure, pixel_mask
+from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_dataset
+from radiodiff.data.splits import Part
+from radiodiff.errors import InputError
+from radiodiff.evaluation import metrics
+from radiodiff.inverse.interpolation import INTERPOLATORS
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.prior import load_guided_diffusion
+from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
+from radiodiff.inverse.settings import FilterSettings
+from radiodiff.units import model_to_gray
+
+NORMAL_90 = 1.6449
+"""Half width of a normal distribution's 90 % interval in standard deviations."""
+METHOD = "radiodiff-inverse"
+
+
+class MaskSettings(Settings):
+    """Which pixels are observed."""
+
+    kind: Literal["pixel", "block"] = "pixel"
+    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
+    missing_ratio: float = Field(ge=0, lt=1)
+    """Share of pixels that are not observed."""
+    aware: bool = False
+    """Building pixels are known as well, exactly, and the ratio counts outdoor pixels only."""
+
+
+class SamplerSettings(Settings):
+    """Which prior is used, and how it is sampled."""
+
+    prior: Path
+    """Directory of any diffusers DDPM pipeline, or the weights of a guided-diffusion network."""
+    filter: FilterSettings | None = None
+    """How the posterior is sampled; null takes what suits the prior."""
+    num_particles: int = Field(default=5, ge=1)
+    """Samples of each map."""
+    num_inference_steps: int = Field(default=100, ge=1)
+    """Network calls per particle."""
+    batch_limit: int | None = Field(default=None, ge=1)
+    """Most particles in one network call, to bound memory; null puts no limit."""
+    shadow_threshold: float | None = None
+    """tau of the building mask, model range; null estimates it from each map's noise floor."""
+    device: str = "cpu"
+    """A torch device."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the prior; the filter itself runs in float32."""
+
+
+class InverseConfig(SamplerSettings):
+    """A benchmark of reconstruction from sparse noisy samples."""
+
+    output: Path
+    """Run directory: config.yaml, metrics.csv, summary.json, maps.npz."""
+    data: DataConfig
+    """The maps."""
+    part: Part = "test"
+    """Part of the split."""
+    max_maps: int | None = Field(default=None, ge=1)
+    """Take the first so many maps of the part; null takes all."""
+    mask: MaskSettings
+    """Which pixels are observed."""
+    noise_std: float = Field(ge=0)
+    """Sigma of the measurements, model range [-1, 1] as in the paper."""
+    quantise_db: float | None = Field(default=None, gt=0)
+    """Measurements are rounded to this step in dB, e.g. 1 as handsets do; the rounding error
+    is added to the stated noise."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Every seed draws other masks, noise and particles."""
+    batch_size: int = Field(default=1, ge=1)
+    """Maps reconstructed together; the result does not depend on it."""
+    baselines: tuple[str, ...] = ("nearest", "linear")
+    """Interpolators run beside it on the same samples."""
+
+    @field_validator("baselines")
+    @classmethod
+    def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in INTERPOLATORS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(INTERPOLATORS)}")
+        return names
+
+
+def load_pipeline(prior: Path, device: str, dtype: str) -> RadioDiffInversePipeline:
+    """Load a prior for inference.
+
+    Args:
+        prior: directory of a diffusers DDPM pipeline, or a file of guided-diffusion weights.
+        device: a torch device.
+        dtype: precision of the network.
+
+    Raises:
+        InputError: there is no prior at this path, or the device is absent.
+    """
+    if not prior.is_file() and not (prior / "model_index.json").is_file():
+        raise InputError(
+            f"{prior}: no prior there (model_index.json is missing); train one with "
+            "scripts/train_prior.py or name a diffusers DDPM directory"
+        )
+    try:
+        if prior.is_file():
+            pipeline = RadioDiffInversePipeline(*load_guided_diffusion(prior))
+        else:
+            pipeline = RadioDiffInversePipeline.from_pretrained(str(prior), local_files_only=True)
+        pipeline = pipeline.to(device)
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
+        message = str(error).splitlines()[0]
+        raise InputError(f"{prior}: the prior cannot be loaded on {device}: {message}") from None
+    # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
+    torch.nn.Module.to(pipeline.unet, dtype=getattr(torch, dtype))
+    pipeline.unet.eval().to(memory_format=torch.channels_last)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def run_benchmark(config: InverseConfig) -> dict[str, Any]:
+    """Reconstruct, score, and write ``metrics.csv``, ``summary.json`` and ``maps.npz``.
+
+    Returns:
+        What ``summary.json`` holds: mean and 95 % confidence half width per method and metric.
+
+    Raises:
+        InputError: prior, data or output directory cannot be used.
+    """
+    pipeline = load_pipeline(config.prior, config.device, config.dtype)
+    dataset = build_dataset(config.data, config.part)
+    directory = open_run_directory(config.output, config)
+    count = min(len(dataset), config.max_maps or len(dataset))
+    rows: list[dict[str, Any]] = []
+    kept: dict[str, Any] = {}
+    with tqdm(total=count * len(config.seeds), desc="maps") as bar:
+        for seed in config.seeds:
+            for items, measurements in _batches(dataset, count, seed, config):
+                scored, maps = _reconstruct(pipeline, items, measurements, seed, config)
+                rows += scored
+                kept = kept or maps
+                bar.update(len(items))
+    _write_csv(directory / "metrics.csv", rows)
+    np.savez_compressed(directory / "maps.npz", **kept)
+    summary = {**summarise(rows), "provenance": provenance(config, config.device)}
+    write_json(directory / "summary.json", summary)
+    return summary
+
+
+def _batches(
+    dataset: RadioMapSeer, count: int, seed: int, config: InverseConfig
+) -> Iterator[tuple[list[Sample], Measurements]]:
+    for first in range(0, count, config.batch_size):
+        indices = range(first, min(first + config.batch_size, count))
+        items = [dataset[index] for index in indices]
+        observed = [
+            _observe(item, index, seed, config) for item, index in zip(items, indices, strict=True)
+        ]
+        fields = [(m.values, m.mask, m.noise_std) for m in observed]
+        values, masks, sigmas = (torch.cat(field) for field in zip(*fields, strict=True))
+        yield items, Measurements(values, masks, sigmas)
+
+
+def _observe(item: Sample, index: int, seed: int, config: InverseConfig) -> Measurements:
+    """Measure one map; mask and noise follow from the seed and the map's index alone."""
+    generator = np.random.default_rng((seed, index))
+    buildings = item["buildings"][0].numpy()
+    ratio, aware = config.mask.missing_ratio, config.mask.aware
+    if config.mask.kind == "pixel":
+        mask = pixel_mask(buildings.shape, ratio, generator, buildings if aware else None)
+    else:
+        mask = block_mask(buildings.shape, ratio, generator, buildings, aware)
+    noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
+    pixels = torch.from_numpy(mask)[None, None]
+    measured = measure(item["gain"][None], pixels, config.noise_std, noise, config.quantise_db)
+    return measured.with_buildings(item["buildings"][None]) if aware else measured
+
+
+def _reconstruct(
+    pipeline: RadioDiffInversePipeline,
+    items: list[Sample],
+    measurements: Measurements,
+    seed: int,
+    config: InverseConfig,
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    began = time.perf_counter()
+    generators = [
+        torch.Generator(config.device).manual_seed(_particle_seed(seed, item["name"]))
+        for item in items
+    ]
+    output = pipeline(
+        measurements,
+        buildings=torch.stack([i["buildings"] for i in items]) if config.mask.aware else None,
+        num_particles=config.num_particles,
+        num_inference_steps=config.num_inference_steps,
+        generator=generators,
+        settings=config.filter,
+        shadow_threshold=config.shadow_threshold,
+        batch_limit=config.batch_limit,
+    )
+    seconds = (time.perf_counter() - began) / len(items)
+    rows = []
+    for b, item in enumerate(items):
+        mean, std = output.mean[b].float().cpu(), output.std[b].float().cpu()
+        shadows, position = output.building_mask[b].cpu(), output.transmitter[b]
+        row = _row(item, seed, METHOD, score(mean, shadows, position, item), seconds)
+        if config.num_particles > 1:
+            half, unseen = NORMAL_90 * std, ~measurements.mask[b]
+            covered = metrics.interval_coverage(mean - half, mean + half, item["gain"], unseen)
+            row["coverage_90"] = float(covered)
+        rows.append(row)
+        values, mask = measurements.values[b, 0].numpy(), measurements.mask[b, 0].numpy()
+        for name in config.baselines:
+            began = time.perf_counter()
+            gain = INTERPOLATORS[name](values, mask)
+            seconds_baseline = time.perf_counter() - began
+            scores = score(
+                torch.from_numpy(gain).float()[None],
+                torch.from_numpy(shadow_mask(gain, config.shadow_threshold))[None],
+                torch.from_numpy(locate_transmitter(gain, config.shadow_threshold).position),
+                item,
+            )
+            rows.append(_row(item, seed, name, scores, seconds_baseline))
+    maps = {
+        "names": np.array([item["name"] for item in items]),
+        "truth": torch.cat([item["gain"] for item in items]).numpy(),
+        "observed": np.where(measurements.mask, measurements.values, np.nan)[:, 0],
+        "mean": output.mean[:, 0].float().cpu().numpy(),
+        "std": output.std[:, 0].float().cpu().numpy(),
+    }
+    return rows, maps
+
+
+def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> dict[str, float]:
+    """Score one reconstructed map.
+
+    Args:
+        gain: (1, H, W), model range.
+        shadows: (1, H, W) bool, sensed buildings.
+        transmitter: (2,) sensed row and column.
+        item: the true map.
+
+    Returns:
+        PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU, the
+        sensing term of eq. (20) and the transmitter's error in metres.
+    """
+    gray = model_to_gray(gain).clamp(0.0, 1.0)
+    truth, buildings = model_to_gray(item["gain"]), item["buildings"]
+    return {
+        "psnr": float(metrics.psnr(gray, truth)),
+        "ssim": float(metrics.ssim(gray, truth)),
+        "rmse_model": float(metrics.rmse(gray, truth, "model")),
+        "rmse_db": float(metrics.rmse(gray, truth, "db")),
+        "nmse": float(metrics.nmse(gray, truth)),
+        "iou": float(metrics.iou(shadows, buildings)),
+        "sensing_term": sensing_term(buildings.numpy(), shadows.numpy()),
+        "transmitter_m": float(metrics.transmitter_error_m(transmitter, item["transmitter"])),
+    }
+
+
+def _row(
+    item: Sample, seed: int, method: str, scores: dict[str, float], seconds: float
+) -> dict[str, Any]:
+    return {"map": item["name"], "seed": seed, "method": method, **scores, "seconds": seconds}
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Average the rows of each method over maps and seeds.
+
+    Returns:
+        Per method and metric the mean and, over seeds as in the paper, the half width of its 95 %
+        confidence interval (absent for a single seed).
+    """
+    summary: dict[str, Any] = {"maps": len({row["map"] for row in rows})}
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        seeds = sorted({row["seed"] for row in own})
+        fields = [key for key in own[0] if key not in ("map", "seed", "method")]
+        summary[method] = {}
+        for field in fields:
+            by_seed = [np.mean([r[field] for r in own if r["seed"] == seed]) for seed in seeds]
+            entry = {"mean": float(np.mean(by_seed))}
+            if len(seeds) > 1:
+                entry["ci95"] = float(1.96 * np.std(by_seed, ddof=1) / len(seeds) ** 0.5)
+            summary[method][field] = entry
+    return summary
+
+
+def format_summary(summary: dict[str, Any]) -> str:
+    """Return the summary as a table for the terminal."""
+    fields = ["psnr", "ssim", "rmse_model", "iou", "transmitter_m", "coverage_90", "seconds"]
+    lines = [f"{'method':<20}" + "".join(f"{field:>15}" for field in fields)]
+    for method, entries in summary.items():
+        if method in ("maps", "provenance"):
+            continue
+        cells = [f"{entries[f]['mean']:>15.4g}" if f in entries else f"{'-':>15}" for f in fields]
+        lines.append(f"{method:<20}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def _particle_seed(seed: int, name: str) -> int:
+    map_id, transmitter = (int(part) for part in name.split("_"))
+    return int(np.random.default_rng((seed, map_id, transmitter, 1)).integers(2**62))
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    fields = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text.getvalue(), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,330 @@
+"""Anything that predicts radio maps, behind one call, to be run over a dataset.
+
+A method is a function of a :class:`MapBatch` that returns gray maps. Those of this package are in
+:data:`METHODS` by name, or are loaded from what their training exported. One's own is a function
+
+    def my_method(batch: MapBatch) -> Tensor: ...
+
+named in a configuration as ``package.module:my_method``, or put under a name by :func:`register`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from radiodiff.config import Settings
+from radiodiff.data.measurements import Measurements
+from radiodiff.data.prompts import PAPER_PROMPT
+from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_dataset
+from radiodiff.data.splits import Part
+from radiodiff.diffusion.decoupled import Mode
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.errors import InputError
+from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.inverse.interpolation import INTERPOLATORS
+from radiodiff.inverse.settings import FilterSettings
+from radiodiff.models.baselines.pipeline import BaselinePipeline
+from radiodiff.training.stream import mix_seed
+from radiodiff.units import model_to_gray
+
+RADIODIFF_STEPS = 5
+INVERSE_STEPS = 100
+
+
+@dataclass(frozen=True)
+class MapBatch:
+    """What methods are shown of N maps.
+
+    Attributes:
+        prompt: (N, C, H, W) in [-1, 1], the channels that the method asked for.
+        measurements: of the N maps, or None where the benchmark gives none.
+        names: such as "12_7", map and transmitter.
+        seeds: one for each map; all randomness of a method comes from it, so that a map does not
+            depend on the batch it is in.
+    """
+
+    prompt: Tensor
+    measurements: Measurements | None
+    names: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+Predict = Callable[[MapBatch], Tensor]
+"""Returns (N, H, W) gray; values outside [0, 1] are clipped afterwards."""
+Observe = Callable[[Sample, int], Measurements]
+"""Measures a sample from a seed, (1, 1, H, W)."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, and what it must be shown.
+
+    Attributes:
+        predict: maps of a batch.
+        prompt_features: channels of the prompt, in order.
+        needs_measurements: it cannot do without.
+    """
+
+    predict: Predict
+    prompt_features: tuple[str, ...] = PAPER_PROMPT
+    needs_measurements: bool = False
+
+
+class SamplingSettings(Settings):
+    """How a method that samples is run; the others do not look at it."""
+
+    num_inference_steps: int | None = Field(None, ge=1)
+    """Sampler steps of RadioDiff, network calls per particle of RadioDiff-Inverse; null takes 5
+    and 100."""
+    mode: Mode | None = None
+    """``mean`` or ``sample`` of RadioDiff; null takes what the model was trained with."""
+    num_particles: int = Field(5, ge=1)
+    """Samples of each map by RadioDiff-Inverse, whose mean is scored."""
+    filter: FilterSettings | None = None
+    """How RadioDiff-Inverse samples the posterior; null takes what suits the prior."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the prior of RadioDiff-Inverse."""
+
+
+class MethodSettings(SamplingSettings):
+    """Which method is run, and how."""
+
+    source: str = Field(min_length=1)
+    """A name in METHODS, a folder that a training script exported, or package.module:function."""
+    device: str = "cpu"
+    """A torch device."""
+
+
+@dataclass(frozen=True)
+class PredictedMap:
+    """One map of a dataset as a method predicts it, beside the truth.
+
+    Attributes:
+        name: such as "12_7".
+        gray: (H, W) in [0, 1], on the scale that the data's threshold gives the truth.
+        truth: (H, W) gray.
+        buildings: (H, W) bool.
+    """
+
+    name: str
+    gray: Tensor
+    truth: Tensor
+    buildings: Tensor
+
+
+def _interpolation(interpolate: Callable[..., object]) -> Method:
+    def predict(batch: MapBatch) -> Tensor:
+        assert batch.measurements is not None
+        values, masks = batch.measurements.values[:, 0].cpu(), batch.measurements.mask[:, 0].cpu()
+        maps = [
+            torch.as_tensor(interpolate(value.numpy(), mask.numpy()))
+            for value, mask in zip(values, masks, strict=True)
+        ]
+        return model_to_gray(torch.stack(maps))
+
+    return Method(predict, ("buildings",), needs_measurements=True)
+
+
+METHODS: dict[str, Method] = {
+    name: _interpolation(interpolate) for name, interpolate in INTERPOLATORS.items()
+}
+"""Name -> method; :func:`register` adds to it."""
+
+
+def register(name: str, method: Method | Predict) -> None:
+    """Make a method available by name.
+
+    Raises:
+        InputError: the name is taken.
+    """
+    if name in METHODS:
+        raise InputError(f"method {name!r}: the name is taken; choose another")
+    METHODS[name] = method if isinstance(method, Method) else Method(method)
+
+
+def load_method(settings: MethodSettings) -> Method:
+    """Return the method that settings name.
+
+    Raises:
+        InputError: it is neither a name, nor a folder of a saved pipeline, nor a function.
+    """
+    source = settings.source
+    if source in METHODS:
+        return METHODS[source]
+    if Path(source).is_dir():
+        return _from_directory(Path(source), settings)
+    if ":" in source:
+        return _from_module(source)
+    raise InputError(
+        f"method {source!r}: no such folder, and none of {', '.join(METHODS)}; a function of one's "
+        "own is named package.module:function"
+    )
+
+
+def predict_maps(
+    method: Method,
+    data: DataConfig,
+    part: Part,
+    *,
+    batch_size: int = 8,
+    max_maps: int | None = None,
+    observe: Observe | None = None,
+    seed: int = 0,
+) -> Iterator[PredictedMap]:
+    """Run a method over one part of a dataset.
+
+    Args:
+        method: the method; its prompt features take the place of those in ``data``.
+        data: the maps.
+        part: of the split.
+        batch_size: maps in one call of the method.
+        max_maps: the first so many maps; None takes all.
+        observe: measures every map; None gives no measurements.
+        seed: the seeds of measurements and of methods follow from it and the map's name.
+
+    Raises:
+        InputError: the data cannot be read, the method needs measurements and ``observe`` is None,
+            or the method returns no finite maps of the right shape.
+    """
+    dataset = open_for(method, data, part)
+    count = min(len(dataset), max_maps or len(dataset))
+    for first in range(0, count, batch_size):
+        indices = range(first, min(first + batch_size, count))
+        yield from predict_batch(method, dataset, indices, observe=observe, seed=seed)
+
+
+def open_for(method: Method, data: DataConfig, part: Part) -> RadioMapSeer:
+    """Open one part of a dataset with the prompt that a method asks for."""
+    features = {"prompt_features": method.prompt_features}
+    return build_dataset(data.model_copy(update=features), part)
+
+
+def make_batch(
+    dataset: RadioMapSeer, indices: Sequence[int], observe: Observe | None, seed: int
+) -> tuple[MapBatch, list[Sample]]:
+    """Read some maps of a dataset and measure them; see :func:`predict_maps`."""
+    items = [dataset[index] for index in indices]
+    seeds = [mix_seed(seed, *dataset.pairs[index]) for index in indices]
+    batch = MapBatch(
+        prompt=torch.stack([item["prompt"] for item in items]),
+        measurements=None if observe is None else _observe_all(observe, items, seeds),
+        names=tuple(item["name"] for item in items),
+        seeds=tuple(seeds),
+    )
+    return batch, items
+
+
+def predict_batch(
+    method: Method,
+    dataset: RadioMapSeer,
+    indices: Sequence[int],
+    *,
+    observe: Observe | None = None,
+    seed: int = 0,
+) -> list[PredictedMap]:
+    """Run a method over some maps of a dataset that :func:`open_for` opened, in one call.
+
+    Raises:
+        InputError: as :func:`predict_maps`.
+    """
+    if method.needs_measurements and observe is None:
+        raise InputError("the method needs measurements, and none are made here")
+    batch, items = make_batch(dataset, indices, observe, seed)
+    gray = _checked(method.predict(batch), (len(items), *dataset.shape))
+    return [
+        PredictedMap(item["name"], one, model_to_gray(item["gain"][0]), item["buildings"][0])
+        for item, one in zip(items, gray, strict=True)
+    ]
+
+
+def _observe_all(observe: Observe, items: list[Sample], seeds: list[int]) -> Measurements:
+    drawn = [observe(item, seed) for item, seed in zip(items, seeds, strict=True)]
+    noise = [one.noise_std for one in drawn if one.noise_std is not None]
+    return Measurements(
+        torch.cat([one.values for one in drawn]),
+        torch.cat([one.mask for one in drawn]),
+        torch.cat(noise) if len(noise) == len(drawn) else None,
+    )
+
+
+def _checked(gray: object, shape: tuple[int, ...]) -> Tensor:
+    if not isinstance(gray, Tensor) or gray.shape != shape:
+        found = tuple(gray.shape) if isinstance(gray, Tensor) else type(gray).__name__
+        raise InputError(f"the method returned {found}, expected gray maps {shape}")
+    gray = gray.detach().float().cpu()
+    if not gray.isfinite().all():
+        raise InputError("the method returned NaN or infinity")
+    return gray.clamp(0.0, 1.0)
+
+
+def _from_directory(directory: Path, settings: MethodSettings) -> Method:
+    index = directory / "model_index.json"
+    if not index.is_file():
+        raise InputError(f"{directory}: no model_index.json, so no saved pipeline")
+    kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    if kind == RadioDiffPipeline.__name__:
+        return _radiodiff(RadioDiffPipeline.from_pretrained(directory), settings)
+    if kind == BaselinePipeline.__name__:
+        return _baseline(BaselinePipeline.from_pretrained(directory), settings)
+    return _inverse(directory, settings)  # any diffusers pipeline with a prior and its schedule
+
+
+def _from_module(source: str) -> Method:
+    module, _, name = source.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"method {source!r}: cannot be imported ({error})") from None
+    if not callable(found) and not isinstance(found, Method):
+        raise InputError(f"method {source!r}: neither a function nor a Method")
+    return found if isinstance(found, Method) else Method(found)
+
+
+def _radiodiff(pipeline: RadioDiffPipeline, settings: MethodSettings) -> Method:
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(settings.device)
+    steps = settings.num_inference_steps or RADIODIFF_STEPS
+
+    def predict(batch: MapBatch) -> Tensor:
+        # Noise is drawn on the CPU, so that a map is the same on every device.
+        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
+        output = pipeline.generate(batch.prompt, steps, generator=generators, mode=settings.mode)
+        return output.gray
+
+    return Method(predict, tuple(pipeline.config.prompt_features))
+
+
+def _baseline(pipeline: BaselinePipeline, settings: MethodSettings) -> Method:
+    pipeline.to(settings.device)
+    return Method(
+        lambda batch: pipeline(batch.prompt, batch.measurements),
+        tuple(pipeline.config.prompt_features),
+        pipeline.config.takes_measurements,
+    )
+
+
+def _inverse(directory: Path, settings: MethodSettings) -> Method:
+    pipeline = load_pipeline(directory, settings.device, settings.dtype)
+    steps = settings.num_inference_steps or INVERSE_STEPS
+
+    def predict(batch: MapBatch) -> Tensor:
+        assert batch.measurements is not None
+        output = pipeline(
+            batch.measurements,
+            num_particles=settings.num_particles,
+            num_inference_steps=steps,
+            generator=[torch.Generator(settings.device).manual_seed(s) for s in batch.seeds],
+            settings=settings.filter,
+        )
+        return model_to_gray(output.mean[:, 0])
+
+    return Method(predict, ("buildings",), needs_measurements=True)

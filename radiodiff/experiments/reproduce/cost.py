@@ -1,0 +1,116 @@
+"""Time per map and peak memory, each method alone in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from radiodiff.data.radiomapseer import DataConfig
+from radiodiff.data.splits import Part
+from radiodiff.errors import InputError
+from radiodiff.experiments.methods import MethodSettings, load_method, make_batch, open_for
+from radiodiff.experiments.reproduce.cells import observer
+from radiodiff.experiments.reproduce.settings import SampleSettings
+from radiodiff.experiments.reproduce.sources import import_modules
+from radiodiff.memory import peak_memory
+
+MEBIBYTE = 1024**2
+
+
+@dataclass(frozen=True)
+class CostRequest:
+    """What is measured; see :class:`radiodiff.experiments.reproduce.settings.CostTable`."""
+
+    settings: MethodSettings
+    imports: tuple[str, ...]
+    data: DataConfig
+    part: Part
+    samples: SampleSettings | None
+    repeats: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one map costs.
+
+    Attributes:
+        seconds: median, from prompt and measurements in memory to the map, without loading weights.
+        memory_mb: peak, MiB: of the GPU's memory in tensors, or of the process on a CPU.
+        idle_mb: memory of the process before the method was loaded; 0 on a GPU.
+    """
+
+    seconds: float
+    memory_mb: float
+    idle_mb: float
+
+
+def measure_alone(request: CostRequest) -> Cost | None:
+    """Run :func:`measure` in a new process, so that memory is the method's own.
+
+    Raises:
+        InputError: the method cannot run, or the process was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            return pool.submit(measure, request).result()
+        except BrokenProcessPool:
+            raise InputError(
+                f"{request.settings.source}: its process was killed (out of memory?)"
+            ) from None
+
+
+def measure(request: CostRequest) -> Cost | None:
+    """Measure what a method costs; None where it needs measurements and there are none.
+
+    Raises:
+        InputError: the method or the maps cannot be loaded.
+    """
+    torch.set_num_threads(request.threads)
+    import_modules(request.imports)
+    device = torch.device(request.settings.device)
+    idle = 1024.0 * peak_memory(device)
+    method = load_method(request.settings)
+    if method.needs_measurements and request.samples is None:
+        return None
+    dataset = open_for(method, request.data, request.part)
+    seconds = []
+    for index in range(request.repeats + 1):
+        batch, _ = make_batch(dataset, [index % len(dataset)], observer(request.samples), seed=0)
+        _synchronise(device)
+        began = time.perf_counter()
+        method.predict(batch)
+        _synchronise(device)
+        seconds.append(time.perf_counter() - began)
+    return Cost(statistics.median(seconds[1:]), 1024.0 * peak_memory(device), idle)
+
+
+def describe_device(device: str) -> str:
+    """Name the device that costs are measured on."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

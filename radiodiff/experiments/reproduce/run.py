@@ -1,0 +1,221 @@
+"""Runs a comparison: simulate, train, predict, score, then write tables and figures.
+
+Every part looks for what is there already, so a run that was stopped, or killed, is continued by
+the same command and ends with the same files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from radiodiff.cli import open_run_directory, write_json
+from radiodiff.config import load_config
+from radiodiff.errors import InputError
+from radiodiff.evaluation.figures import save_figure
+from radiodiff.evaluation.predictions import MetricConfig
+from radiodiff.experiments.reproduce.cells import Cells, Scores, scenario_data
+from radiodiff.experiments.reproduce.cost import Cost, CostRequest, describe_device, measure_alone
+from radiodiff.experiments.reproduce.drawing import curves_figure, maps_figure
+from radiodiff.experiments.reproduce.header import header
+from radiodiff.experiments.reproduce.rendering import csv_text, latex, markdown
+from radiodiff.experiments.reproduce.settings import (
+    CostTable,
+    CurvesFigure,
+    MapsFigure,
+    ReproduceConfig,
+    Scenario,
+    ScoreTable,
+    Shown,
+)
+from radiodiff.experiments.reproduce.sources import Source, digest_of, find_source, import_modules
+from radiodiff.experiments.reproduce.tables import also_printed, cost_table, score_table
+from radiodiff.simulate.dataset import SimulateConfig, simulate_dataset
+
+
+def reproduce(config: ReproduceConfig) -> Path:
+    """Compute what is missing and write ``report.md``, ``tables/`` and ``figures/``.
+
+    Returns:
+        the path of ``report.md``.
+
+    Raises:
+        InputError: data, weights or a method cannot be used.
+        KeyboardInterrupt: training was asked to stop.
+    """
+    _check_device(config.device)
+    directory = open_run_directory(config.output, config)
+    import_modules(config.imports)
+    if config.simulate is not None:
+        overrides = [f"output={json.dumps(str(config.data.root))}"]
+        simulate_dataset(load_config(config.simulate, SimulateConfig, overrides))
+    return Comparison(config).write(directory)
+
+
+class Comparison:
+    """A comparison whose methods are trained and whose cells are predicted when it is made.
+
+    Args:
+        config: the comparison.
+    """
+
+    def __init__(self, config: ReproduceConfig) -> None:
+        self._config = config
+        self._cells = Cells(config)
+        self._sources: dict[tuple[str, str], Source] = {}
+        self._cannot_run: set[tuple[tuple[str, str], Scenario]] = set()
+        for shown in self._all_shown():
+            for method, scenario in self._pairs(shown):
+                self._find(method, scenario)
+        self._predict()
+
+    def write(self, directory: Path) -> Path:
+        """Write tables, figures and the report that holds both."""
+        config = self._config
+        report = ["# Comparison\n", self._header(*self._all_shown())]
+        for folder in ("tables", "figures"):
+            (directory / folder).mkdir(exist_ok=True)
+        for name, table in config.tables.items():
+            above = self._header(table)
+            if isinstance(table, ScoreTable):
+                filled = score_table(name, table, config, self._scores)
+                text = markdown(filled) + "\n" + also_printed(table)
+            else:
+                device = describe_device(config.device)
+                costs = {m: self._cost(m, table, device) for m in config.rows(table)}
+                filled = cost_table(name, table, config, costs, device)
+                text = markdown(filled)
+            path = directory / "tables" / name
+            _write(path.with_suffix(".md"), f"{above}\n{text}")
+            _write(path.with_suffix(".tex"), latex(filled, above))
+            _write(path.with_suffix(".csv"), csv_text(filled))
+            report.append(text)
+        for name, figure in config.figures.items():
+            if isinstance(figure, CurvesFigure):
+                drawn = curves_figure(figure, config, self._scores)
+            else:
+                drawn = maps_figure(figure, config, self._folder)
+            save_figure(drawn, directory / "figures" / f"{name}.png")
+            report.append(f"![{figure.title}](figures/{name}.png)\n")
+        path = directory / "report.md"
+        _write(path, "\n".join(report))
+        return path
+
+    def _header(self, *shown: Shown) -> str:
+        pairs = [pair for one in shown for pair in self._pairs(one)]
+        keys = dict.fromkeys(self._key(*pair) for pair in pairs)
+        sources = {key: self._sources[key] for key in keys if key is not None}
+        scenarios = list(dict.fromkeys(scenario for _, scenario in pairs))
+        return header(self._config, self._cells, scenarios, sources)
+
+    def _all_shown(self) -> Iterator[Shown]:
+        yield from self._config.tables.values()
+        yield from self._config.figures.values()
+
+    def _pairs(self, shown: Shown) -> Iterator[tuple[str, Scenario]]:
+        for method in self._config.rows(shown):
+            for scenario in shown.scenario_list():
+                yield method, scenario
+
+    def _key(self, method: str, scenario: Scenario) -> tuple[str, str] | None:
+        """Return method and variant that run in a scenario, or None."""
+        variant = self._config.variant(method, scenario)
+        return None if variant is None else (method, variant)
+
+    def _find(self, method: str, scenario: Scenario) -> None:
+        """Train a method if need be, and keep where its maps come from."""
+        key = self._key(method, scenario)
+        if key is not None and key not in self._sources:
+            self._sources[key] = find_source(self._config.entry(*key), self._config)
+
+    def _runs(self, method: str, scenario: Scenario) -> Source | None:
+        key = self._key(method, scenario)
+        return None if key is None or (key, scenario) in self._cannot_run else self._sources[key]
+
+    def _scores(
+        self, method: str, scenario: Scenario, seed: int, conventions: MetricConfig
+    ) -> Scores | None:
+        source = self._runs(method, scenario)
+        if source is None:
+            return None
+        return self._cells.scores(source, scenario, seed, conventions)
+
+    def _folder(self, method: str, scenario: Scenario, seed: int) -> Path | None:
+        source = self._runs(method, scenario)
+        return None if source is None else self._cells.maps_folder(source, scenario, seed)
+
+    def _cost(self, method: str, table: CostTable, device: str) -> Cost | None:
+        config, scenario = self._config, table.scenario
+        source = self._runs(method, scenario)
+        if source is None or source.settings is None:
+            return None
+        request = CostRequest(
+            settings=source.settings,
+            imports=config.imports,
+            data=scenario_data(config, scenario),
+            part=config.part,
+            samples=scenario.measurements,
+            repeats=table.repeats,
+            threads=torch.get_num_threads(),
+        )
+        identity = {
+            "method": source.identity,
+            "device": device,
+            "scenario": scenario.model_dump(mode="json"),
+            "root": str(config.data.root),
+            "repeats": table.repeats,
+        }
+        path = config.cache / "costs" / f"{digest_of(identity)}.json"
+        if not path.is_file():
+            print(f"measuring {method}", flush=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cost = measure_alone(request)
+            write_json(path, None if cost is None else dataclasses.asdict(cost))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return None if found is None else Cost(**found)
+
+    def _predict(self) -> None:
+        """Predict every cell that tables and figures show, one method after the other."""
+        needed: dict[tuple[str, str], dict[tuple[Scenario, int], None]] = {}
+        for shown in self._all_shown():
+            if isinstance(shown, CostTable):
+                continue
+            seeds = self._config.seeds[:1] if isinstance(shown, MapsFigure) else self._config.seeds
+            for method, scenario in self._pairs(shown):
+                key = self._key(method, scenario)
+                if key is not None:
+                    cells = needed.setdefault(key, {})
+                    cells.update(((scenario, seed), None) for seed in seeds)
+        for key, cells in needed.items():
+            self._predict_cells(key, list(cells))
+
+    def _predict_cells(self, key: tuple[str, str], cells: list[tuple[Scenario, int]]) -> None:
+        source = self._sources[key]
+        missing = [cell for cell in cells if not self._cells.is_predicted(source, *cell)]
+        if not missing:
+            return
+        method = source.load()
+        print(f"predicting {key[0]} ({key[1]}): {len(missing)} of {len(cells)} cells", flush=True)
+        for scenario, seed in missing:
+            if method.needs_measurements and scenario.measurements is None:
+                self._cannot_run.add((key, scenario))
+            else:
+                self._cells.predict(source, method, scenario, seed)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device: {device!r} cannot be used ({reason}); set device=cpu") from None
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

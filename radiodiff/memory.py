@@ -1,0 +1,33 @@
+"""The most memory that this process, or its GPU, has used."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+GIBIBYTE = 2**30
+
+
+def peak_memory(device: torch.device | None = None) -> float:
+    """Return the peak memory in GiB: allocated on a CUDA device, resident on any other.
+
+    Args:
+        device: where the work was done; None means the CPU.
+    """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIBIBYTE
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # getrusage would include the peak of the parent before this process was started.
+        line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / GIBIBYTE
+    memory = psutil.Process().memory_info()
+    if hasattr(memory, "peak_wset"):  # Windows
+        return float(memory.peak_wset) / GIBIBYTE
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / GIBIBYTE if sys.platform == "darwin" else peak * 1024 / GIBIBYTE

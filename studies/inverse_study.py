@@ -1,0 +1,380 @@
+"""Figures of docs/inverse.md that need a trained prior.
+
+`python studies/inverse_study.py STUDY PRIOR ROOT [--split all --part test --maps 28]`, where STUDY
+is one of the functions below and ROOT a RadioMapSeer tree. Each prints the rows of its table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from radiodiff.cli import run_main
+from radiodiff.data.measurements import Measurements, measure, pixel_mask
+from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
+from radiodiff.evaluation import metrics
+from radiodiff.experiments.inverse_benchmark import load_pipeline, score
+from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.inverse.interpolation import INTERPOLATORS
+from radiodiff.inverse.output import InverseOutput
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.quadtree import quadtree_estimate
+from radiodiff.inverse.sensing import locate_transmitter, shadow_mask
+from radiodiff.inverse.settings import MEAN_MAP, FilterSettings
+from radiodiff.inverse.tiling import tile_starts
+from radiodiff.simulate import dominant_path
+from radiodiff.simulate.procedural import procedural_city
+from radiodiff.units import db_to_model, model_std_to_db, model_to_db
+
+NORMAL_90 = 1.6449
+TRANSMIT_POWER_DBM = 23.0
+METHODS: dict[str, FilterSettings] = {
+    "published, c = 0.95": FilterSettings(method="published", stochasticity=0.95),
+    "published, candidates": FilterSettings(
+        method="published", proposal="prior", stochasticity=0.95
+    ),
+    "matched, shared, ddpm": FilterSettings(
+        noise_path="common_noise", stochasticity="ddpm", spacing="log_snr"
+    ),
+    "matched, fresh, c = 1": FilterSettings(noise_path="independent_noise", spacing="log_snr"),
+    "matched, fresh, c = 1, uniform": FilterSettings(noise_path="independent_noise"),
+    "matched, held, ddpm": FilterSettings(
+        noise_path="fixed_level", stochasticity="ddpm", spacing="log_snr"
+    ),
+    "matched, held, c = 1": FilterSettings(noise_path="fixed_level"),
+    "matched, held, c = 1, log_snr": FilterSettings(noise_path="fixed_level", spacing="log_snr"),
+    "matched, held, turned": FilterSettings(noise_path="fixed_level", self_ensemble=True),
+    "few steps": MEAN_MAP,
+    "without path-loss model": MEAN_MAP.model_copy(update={"path_loss_model": False}),
+    "network alone": MEAN_MAP.model_copy(update={"walls": False, "path_loss_model": False}),
+    "combined, c = 1": FilterSettings(method="combined", spacing="log_snr"),
+    "combined, guided": FilterSettings(method="combined", guidance=True, spacing="log_snr"),
+    "matched, fresh, with RePaint jumps": FilterSettings(
+        noise_path="independent_noise", repaint_jumps=1, spacing="log_snr"
+    ),
+}
+
+
+class Study:
+    """The maps and the prior of a study, and one reconstruction of each map."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.prior: Path = arguments.prior
+        self.pipeline: RadioDiffInversePipeline = load_pipeline(arguments.prior, "cpu", "bfloat16")
+        config = DataConfig(root=arguments.root, split=arguments.split)
+        self.dataset: RadioMapSeer = build_dataset(config, arguments.part)
+        count = min(arguments.maps, len(self.dataset))
+        self.indices = np.linspace(0, len(self.dataset) - 1, count).round().astype(int).tolist()
+        self.particles: int = arguments.particles
+        self.steps: int = arguments.steps
+        self.methods = {n: s for n, s in METHODS.items() if arguments.only in n}
+
+    def observe(self, index: int, missing: float, sigma: float) -> Measurements:
+        """Measure a map; the mask and the noise follow from its index."""
+        gain = self.dataset[index]["gain"][None]
+        mask = pixel_mask(
+            (gain.shape[-2], gain.shape[-1]), missing, np.random.default_rng((0, index))
+        )
+        noise = torch.Generator().manual_seed(index)
+        return measure(gain, torch.from_numpy(mask)[None, None], sigma, noise)
+
+    def run(
+        self, index: int, measured: Measurements, settings: FilterSettings, **changes: Any
+    ) -> InverseOutput:
+        """Reconstruct one map."""
+        options = {"num_particles": self.particles, "num_inference_steps": self.steps} | changes
+        generator = torch.Generator().manual_seed(1000 + index)
+        return self.pipeline(measured, generator=generator, settings=settings, **options)
+
+    def reconstruct(
+        self, index: int, missing: float, sigma: float, settings: FilterSettings, **changes: Any
+    ) -> InverseOutput:
+        """Measure and reconstruct one map."""
+        return self.run(index, self.observe(index, missing, sigma), settings, **changes)
+
+    def scores(self, index: int, out: InverseOutput) -> dict[str, float]:
+        """Score one reconstruction, its uncertainty included."""
+        item, mean, std = self.dataset[index], out.mean[0].float(), out.std[0].float()
+        found = score(mean, out.building_mask[0], out.transmitter[0], item)
+        if out.samples.shape[1] > 1:
+            half, unseen = NORMAL_90 * std, ~out.measurements.mask[0]
+            found["coverage_90"] = float(
+                metrics.interval_coverage(mean - half, mean + half, item["gain"], unseen)
+            )
+            low, high = out.quantile(0.05)[0], out.quantile(0.95)[0]
+            found["quantile_90"] = float(metrics.interval_coverage(low, high, item["gain"], unseen))
+        return found
+
+    def mean_scores(self, run: Callable[[int], InverseOutput]) -> dict[str, float]:
+        """Average scores and seconds over the maps."""
+        rows = []
+        for index in self.indices:
+            began = time.perf_counter()
+            out = run(index)
+            rows.append(self.scores(index, out) | {"seconds": time.perf_counter() - began})
+        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+COLUMNS = ("psnr", "ssim", "iou", "transmitter_m", "coverage_90", "quantile_90", "seconds")
+
+
+def print_row(label: str, found: dict[str, float]) -> None:
+    """Print one row."""
+    cells = [f"{found[c]:.3f}" if c in found else "-" for c in COLUMNS]
+    print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+
+
+def methods(study: Study) -> None:
+    """Every way of filtering, same maps, masks and noise, and interpolation beside them."""
+    for missing, sigma in ((0.7, 0.05), (0.8, 0.05), (0.9, 0.05)):
+        label = f"{missing:.0%} | {sigma}"
+        for name, settings in study.methods.items():
+            found = study.mean_scores(
+                partial(study.reconstruct, missing=missing, sigma=sigma, settings=settings)
+            )
+            print_row(f"{label} | {name}", found)
+        for name in ("linear", "kriging"):
+            rows = []
+            for index in study.indices:
+                measured = study.observe(index, missing, sigma)
+                gain = INTERPOLATORS[name](
+                    measured.values[0, 0].numpy(), measured.mask[0, 0].numpy()
+                )
+                position = torch.from_numpy(locate_transmitter(gain).position)
+                shadows = torch.from_numpy(shadow_mask(gain))[None]
+                mean = torch.from_numpy(gain).float()[None]
+                rows.append(score(mean, shadows, position, study.dataset[index]))
+            print_row(
+                f"{label} | {name}", {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
+            )
+
+
+def levels(study: Study) -> None:
+    """Noise 0.01, 0.05 and 0.09 at 70, 80 and 90 % missing."""
+    for missing in (0.7, 0.8, 0.9):
+        for sigma in (0.01, 0.05, 0.09):
+            for name, settings in study.methods.items():
+                found = study.mean_scores(
+                    partial(study.reconstruct, missing=missing, sigma=sigma, settings=settings)
+                )
+                print_row(f"{missing:.0%} | {sigma} | {name}", found)
+
+
+def steps(study: Study) -> None:
+    """PSNR against the number of steps, 80 % missing, sigma 0.05."""
+    for count in (1, 2, 3, 5, 10, 20, 50, 100):
+        for name, settings in study.methods.items():
+            found = study.mean_scores(
+                partial(
+                    study.reconstruct,
+                    missing=0.8,
+                    sigma=0.05,
+                    settings=settings,
+                    num_inference_steps=count,
+                )
+            )
+            print_row(f"{count} | {name}", found)
+
+
+def update(study: Study) -> None:
+    """Run with 20 % of the pixels, update with a tenth more, and run with all from scratch."""
+    for name, settings in study.methods.items():
+        first, updated, full = [], [], []
+        for index in study.indices:
+            whole = study.observe(index, 0.78, 0.05)
+            chosen = torch.rand(whole.mask.shape, generator=torch.Generator().manual_seed(index))
+            late = whole.mask & (chosen < 2 / 22)
+            old, new = (
+                Measurements(torch.where(m, whole.values, 0.0), m, whole.noise_std)
+                for m in (whole.mask & ~late, late)
+            )
+            calls: list[int] = []
+            handle = study.pipeline.unet.register_forward_hook(lambda *_, c=calls: c.append(1))
+            before = study.run(index, old, settings)
+            cost = len(calls)
+            after = study.pipeline.update(
+                before,
+                new,
+                num_inference_steps=study.steps,
+                generator=torch.Generator().manual_seed(index),
+                settings=settings,
+            )
+            share = (len(calls) - cost) / cost
+            handle.remove()
+            first.append(study.scores(index, before))
+            updated.append(study.scores(index, after) | {"seconds": share})
+            full.append(study.scores(index, study.run(index, whole, settings)))
+        for label, rows in (("before", first), ("updated", updated), ("full run", full)):
+            print_row(
+                f"{name} | {label}", {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
+            )
+
+
+def seams(study: Study) -> None:
+    """A simulated area of 512 x 384 in tiles: jumps of the error across tile borders."""
+    city = procedural_city(np.random.default_rng(5), 512).crop(0, 0, (512, 384))
+    outdoors = np.argwhere(~city.building_mask)
+    position = outdoors[np.abs(outdoors - (256, 192)).sum(axis=1).argmin()]
+    gain = dominant_path.path_gain(city, (int(position[0]), int(position[1])))
+    truth = torch.from_numpy(db_to_model(gain.astype(np.float64))).float()[None, None]
+    mask = torch.from_numpy(pixel_mask((512, 384), 0.8, np.random.default_rng(0)))[None, None]
+    measured = measure(truth, mask, 0.05, torch.Generator().manual_seed(0))
+    (settings,) = study.methods.values()
+    # The same area in other tiles: a line is then a border in one run and none in the other.
+    runs, extra = [], []
+    for overlap in (64, 160):
+        out = study.run(0, measured, settings, tile_overlap=overlap)
+        error = (out.mean - truth)[0, 0]
+        jumps = [error.diff(dim=axis).abs().mean(dim=1 - axis) for axis in (0, 1)]
+        starts = [tile_starts(size, 256, overlap) for size in error.shape]
+        borders = [
+            {edge - 1 for s in starts[axis] for edge in (s, s + 256) if 0 < edge < size}
+            for axis, size in enumerate(error.shape)
+        ]
+        runs.append((jumps, borders))
+        print(f"overlap {overlap}: PSNR {float(metrics.psnr(*_gray(out.mean, truth))):.2f} dB")
+    for (jumps, borders), (others, inside) in (runs, runs[::-1]):
+        for axis in (0, 1):
+            for line in sorted(borders[axis] - inside[axis]):
+                extra.append(float(jumps[axis][line] - others[axis][line]))
+    everywhere = torch.cat([jump for jumps, _ in runs for jump in jumps]).mean()
+    print(
+        f"mean jump of the error between neighbours {float(everywhere):.4f} (model range); across "
+        f"{len(extra)} tile borders more by {np.mean(extra):.4f} +- "
+        f"{np.std(extra, ddof=1) / len(extra) ** 0.5:.4f} than across the same lines in other tiles"
+    )
+
+
+def survey(study: Study) -> None:
+    """Every map through a CSV of received power and back, 80 % missing, sigma 0.05."""
+    (settings,) = study.methods.values()
+    for index in study.indices:
+        item, measured = study.dataset[index], study.observe(index, 0.8, 0.05)
+        rows, columns = measured.mask[0, 0].nonzero(as_tuple=True)
+        power = TRANSMIT_POWER_DBM + model_to_db(measured.values[0, 0, rows, columns].numpy())
+        with tempfile.TemporaryDirectory() as folder:
+            table = Path(folder) / "survey.csv"
+            lines = [f"{x},{y},{p:.6f}" for x, y, p in zip(columns, rows, power, strict=True)]
+            table.write_text("\n".join(["x,y,dbm", *lines]))
+            config = SurveyConfig.model_validate(
+                {
+                    "output": Path(folder) / "out",
+                    "prior": study.prior,
+                    "survey": {
+                        "columns": {"value": "dbm"},
+                        "y_axis": "south",
+                        "value": "received_dbm",
+                        "transmit_power_dbm": TRANSMIT_POWER_DBM,
+                        "noise_std_db": float(model_std_to_db(0.05)),
+                        "origin": (0, 0),
+                        "shape": measured.mask.shape[-2:],
+                    },
+                    "filter": settings,
+                    "num_particles": study.particles,
+                    "num_inference_steps": study.steps,
+                    "dtype": "bfloat16",
+                }
+            )
+            report = reconstruct_survey(table, config)
+            with np.load(config.output / "map.npz") as found:
+                gain, shadows = found["gain_db"], found["building_mask"]
+        mean = torch.from_numpy(db_to_model(gain.astype(np.float64))).float()[None]
+        position = torch.tensor(report["transmitter"]["row_column"], dtype=torch.float64)
+        from_file = score(mean, torch.from_numpy(shadows)[None], position, item)
+        direct = study.scores(index, study.run(index, measured, settings))
+        for label, scores in (("from the file", from_file), ("direct", direct)):
+            print_row(f"{item['name']} | {label}", scores)
+
+
+def edges(study: Study) -> None:
+    """Where the error is, sigma 0.05: share within 2 m of a wall, and per metre of wall.
+
+    The latter is the squared error near walls over the squared steps of the gain at them, to
+    compare with `studies/inverse_tables.py walls`.
+    """
+    (settings,) = study.methods.values()
+    for missing in (0.7, 0.8, 0.9):
+        everywhere, near, steps = 0.0, 0.0, 0.0
+        for index in study.indices:
+            item = study.dataset[index]
+            out = study.run(index, study.observe(index, missing, 0.05), settings)
+            found, truth = (gray.numpy() for gray in _gray(out.mean, item["gain"][None]))
+            error = (found - truth) ** 2
+            buildings = item["buildings"][0].numpy() > 0
+            inner = ndimage.binary_erosion(buildings, border_value=1)
+            close = ndimage.binary_dilation(buildings, iterations=2) & ~ndimage.binary_erosion(
+                buildings, iterations=2, border_value=1
+            )
+            everywhere += float(error.sum())
+            near += float(error[close].sum())
+            steps += float((ndimage.maximum_filter(truth, 3)[buildings & ~inner] ** 2).sum())
+        print(f"| {missing:.0%} | {near / everywhere:.0%} | {near / steps:.3f} |", flush=True)
+
+
+def details(study: Study) -> None:
+    """Mean square of the differences to the means of 2 x 2 blocks, by scale (see quadtree.py).
+
+    And the linear estimate made of them beside linear interpolation, 80 % missing, sigma 0.05.
+    """
+    maps = torch.stack([study.dataset[index]["gain"] for index in study.indices])
+    for scale in range(8):
+        coarse = F.avg_pool2d(maps, 2)
+        detail = maps - F.interpolate(coarse, scale_factor=2, mode="nearest")
+        print(f"{2**scale} m: {float(detail.square().mean()):.4f}")
+        maps = coarse
+    estimates: dict[str, list[float]] = {"quadtree": [], "linear": []}
+    seconds = 0.0
+    for index in study.indices:
+        measured = study.observe(index, 0.8, 0.05)
+        truth = study.dataset[index]["gain"][None]
+        began = time.perf_counter()
+        quadtree, _ = quadtree_estimate(measured.values, measured.mask / 0.05**2)
+        seconds += time.perf_counter() - began
+        linear = INTERPOLATORS["linear"](measured.values[0, 0].numpy(), measured.mask[0, 0].numpy())
+        for name, estimate in (
+            ("quadtree", quadtree),
+            ("linear", torch.from_numpy(linear).float()[None, None]),
+        ):
+            estimates[name].append(float(metrics.psnr(*_gray(estimate, truth))))
+    print(
+        ", ".join(f"{name} {np.mean(values):.2f} dB" for name, values in estimates.items())
+        + f"; quadtree {1000 * seconds / len(study.indices):.1f} ms a map"
+    )
+
+
+def _gray(mean: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    return (mean[0, 0].clamp(-1, 1) + 1) / 2, (truth[0, 0] + 1) / 2
+
+
+STUDIES = {f.__name__: f for f in (methods, levels, steps, update, seams, survey, edges, details)}
+
+
+def main() -> None:
+    """Run the study the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("prior", type=Path, help="directory of a trained prior")
+    parser.add_argument("root", type=Path, help="a RadioMapSeer tree")
+    parser.add_argument("--split", default="all")
+    parser.add_argument("--part", default="test")
+    parser.add_argument("--maps", type=int, default=28, help="spread evenly over the part")
+    parser.add_argument("--particles", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--only", default="", help="methods whose name holds this")
+    arguments = parser.parse_args()
+    STUDIES[arguments.study](Study(arguments))
+
+
+if __name__ == "__main__":
+    run_main(main)

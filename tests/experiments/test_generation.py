@@ -1,0 +1,111 @@
+"""Maps generated on one process and on two; as a script, one of the two."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from radiodiff.diffusion.decoupled import DecoupledScheduler
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.errors import InputError
+from radiodiff.experiments import generation
+from radiodiff.experiments.generation import GenerateConfig, generate_maps
+from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.vae import build_vae
+
+FEATURES = ["buildings", "transmitter", "vehicles"]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory, write_radio_maps: Callable[..., Path]) -> Path:
+    """A tree of seven maps and untrained networks."""
+    folder = tmp_path_factory.mktemp("generation")
+    write_radio_maps(folder / "tree", maps=tuple(range(1, 8)), transmitters=1, shape=(16, 16))
+    torch.manual_seed(0)
+    denoiser = DecoupledUNet(
+        dim=8,
+        dim_mults=(1, 1),
+        prompt_encoder="convolutional",
+        prompt_stride=2,
+        window_sizes=(2, 1),
+        filter_size=(4, 4),
+    )
+    vae = build_vae(widths=(8, 8), layers_per_block=1, norm_groups=4, mid_attention=False)
+    RadioDiffPipeline(
+        vae=vae, denoiser=denoiser, scheduler=DecoupledScheduler(), prompt_features=FEATURES
+    ).save_pretrained(folder / "model")
+    return folder
+
+
+def configured(work: Path, output: Path, **changes: object) -> GenerateConfig:
+    values = {
+        "output": output,
+        "model": work / "model",
+        "data": {"root": work / "tree", "split": "all", "prompt_features": FEATURES},
+        "num_inference_steps": 1,
+        "zero_buildings": False,
+        "batch_size": 2,
+        "dtype": "float32",
+    }
+    return GenerateConfig.model_validate(values | changes)
+
+
+def generate_on_two(run_on_two: Callable[..., None], work: Path, output: Path) -> list[set[str]]:
+    """Return the names each process wrote."""
+    run_on_two(__file__, work, output)
+    files = [output.with_name(f"{output.name}-{number}") for number in range(2)]
+    names = [set(file.read_text().split()) for file in files]
+    assert [len(file.read_text().split()) for file in files] == [len(own) for own in names]
+    return names
+
+
+def levels(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
+
+
+def test_two_processes_write_every_map_once(
+    work: Path, tmp_path: Path, run_on_two: Callable[..., None]
+) -> None:
+    alone = levels(generate_maps(configured(work, tmp_path / "alone")))
+    assert len(alone) == 7
+    first, second = generate_on_two(run_on_two, work, tmp_path / "common_noise")
+    assert not first & second
+    assert {len(first), len(second)} == {3, 4}
+    shared = tmp_path / "common_noise" / "maps"
+    assert first | second == alone.keys() == {path.name for path in shared.iterdir()}
+    for name, image in levels(shared).items():
+        # Another batch rounds otherwise: by one gray level at most.
+        assert np.abs(image.astype(int) - alone[name]).max() <= 1, name
+
+    for name in sorted(alone)[:3]:
+        (shared / name).unlink()
+    again = generate_on_two(run_on_two, work, tmp_path / "common_noise")
+    assert again[0] | again[1] == set(sorted(alone)[:3])
+    assert {len(again[0]), len(again[1])} == {1, 2}
+
+
+def test_maps_of_another_configuration_are_not_mixed_in(work: Path, tmp_path: Path) -> None:
+    generate_maps(configured(work, tmp_path, max_maps=1))
+    with pytest.raises(InputError, match="another configuration"):
+        generate_maps(configured(work, tmp_path, max_maps=1, seed=1))
+
+
+def main(work: Path, output: Path) -> None:
+    written: list[str] = []
+    write = generation._write_png
+
+    def note(path: Path, image: Image.Image) -> None:
+        written.append(path.name)
+        write(path, image)
+
+    generation._write_png = note
+    generate_maps(configured(work, output))
+    output.with_name(f"{output.name}-{os.environ['RANK']}").write_text("\n".join(written))
+
+
+if __name__ == "__main__":
+    main(*globals()["ARGUMENTS"])

@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from radiodiff.data.survey import Grid, SurveySettings, read_survey
+from radiodiff.errors import InputError
+from radiodiff.experiments.survey import (
+    SurveyConfig,
+    read_buildings,
+    reconstruct_survey,
+    write_outlines,
+)
+from radiodiff.units import gray_to_db, level_to_gray
+
+
+def write_csv(path, gain_db, mask, header="x,y,gain_db"):
+    lines = [f"{c},{r},{gain_db[r, c]}" for r, c in np.argwhere(mask)]
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth(tree):
+    image = np.asarray(Image.open(tree / "gain" / "DPM" / "1_0.png"))
+    return gray_to_db(level_to_gray(image).astype(float))
+
+
+def config(prior, output, **changes):
+    return SurveyConfig.model_validate(
+        {
+            "prior": prior,
+            "output": output,
+            "survey": {"y_axis": "south", "noise_std_db": 0.05},
+            "num_particles": 2,
+            "num_inference_steps": 4,
+            "tile_overlap": 8,
+            **changes,
+        }
+    )
+
+
+def test_a_map_surveyed_everywhere_comes_back(prior_directory, truth, tmp_path):
+    path = write_csv(tmp_path / "s.csv", truth, np.ones_like(truth, dtype=bool))
+    report = reconstruct_survey(path, config(prior_directory, tmp_path / "run"))
+    with np.load(tmp_path / "run" / "map.npz") as arrays:
+        assert np.abs(arrays["gain_db"] - truth).max() < 1.0
+        assert np.array_equal(arrays["building_mask"], truth == -147)
+        assert (arrays["gain_db_q05"] <= arrays["gain_db_q95"]).all()
+    assert report["transmitter"]["x_y"] == pytest.approx([9, 16], abs=0.3)
+    assert report["truncation_floor_db"] == pytest.approx(-147, abs=1)
+    written = {file.name for file in (tmp_path / "run").iterdir()}
+    assert {"config.yaml", "map.png", "map.npz", "buildings.geojson", "report.json"} <= written
+    assert not [name for name in written if "partial" in name]
+    assert Image.open(tmp_path / "run" / "map.png").size[0] > 500
+    outlines = json.loads((tmp_path / "run" / "buildings.geojson").read_text())["features"]
+    assert sum(f["properties"]["area_m2"] for f in outlines) == pytest.approx(
+        (truth == -147).sum(), rel=0.1
+    )
+
+
+def test_areas_larger_than_the_prior_are_tiled(prior_directory, tmp_path):
+    rows, columns = np.indices((50, 70))
+    gain = -60.0 - 0.2 * rows - 0.3 * columns
+    path = write_csv(tmp_path / "s.csv", gain, np.ones_like(gain, dtype=bool))
+    report = reconstruct_survey(path, config(prior_directory, tmp_path / "run"))
+    assert report["shape"] == [50, 70]
+    with np.load(tmp_path / "run" / "map.npz") as arrays:
+        assert np.abs(arrays["gain_db"] - gain).max() < 1.0
+
+
+def test_known_buildings_are_kept(prior_directory, truth, tmp_path):
+    buildings = truth == -147
+    Image.fromarray(buildings.astype(np.uint8) * 255).save(tmp_path / "b.png")
+    path = write_csv(tmp_path / "s.csv", truth, np.indices(truth.shape).sum(axis=0) % 3 == 0)
+    settings = {"y_axis": "south", "noise_std_db": 1, "origin": (0, 0), "shape": truth.shape}
+    reconstruct_survey(
+        path,
+        config(prior_directory, tmp_path / "run", buildings=tmp_path / "b.png", survey=settings),
+    )
+    with np.load(tmp_path / "run" / "map.npz") as arrays:
+        assert np.array_equal(arrays["building_mask"], buildings)
+        assert np.allclose(arrays["gain_db"][buildings], -147)
+
+
+def test_geojson_buildings_and_outlines_are_in_degrees(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("x,y,gain_db\n8.0,50.0,-80\n8.001,50.001,-90\n")
+    survey = read_survey(path, SurveySettings(coordinates="degrees", noise_std_db=1))
+    mask = np.zeros(survey.grid.shape, dtype=bool)
+    mask[20:50, 10:40] = True
+    write_outlines(tmp_path / "b.geojson", mask, survey.grid)
+    found = read_buildings(tmp_path / "b.geojson", survey.grid)
+    assert (found ^ mask).sum() <= 120  # at most the pixels of the rim
+    assert json.loads((tmp_path / "b.geojson").read_text())["features"][0]["properties"] == {
+        "building": "yes",
+        "area_m2": 900.0,
+    }
+    metres = Grid((0.0, 0.0), (1.0, -1.0), (8, 8), 1.0, "metres")
+    with pytest.raises(InputError, match="survey is in metres"):
+        read_buildings(tmp_path / "b.geojson", metres)
+
+
+def test_geotiff_lies_where_the_grid_does(prior_directory, truth, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    path = write_csv(tmp_path / "s.csv", truth, np.ones_like(truth, dtype=bool))
+    reconstruct_survey(path, config(prior_directory, tmp_path / "run"))
+    with rasterio.open(tmp_path / "run" / "map.tif") as file:
+        assert file.index(9, 16) == (16, 9)
+        assert np.abs(file.read(1) - truth).max() < 1.0
