@@ -126,7 +126,16 @@ class Study:
         return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-COLUMNS = ("psnr", "ssim", "iou", "transmitter_m", "coverage_90", "quantile_90", "seconds")
+COLUMNS = (
+    "psnr",
+    "ssim",
+    "iou",
+    "iou_gain",
+    "transmitter_m",
+    "coverage_90",
+    "quantile_90",
+    "seconds",
+)
 
 
 def print_row(label: str, found: dict[str, float]) -> None:

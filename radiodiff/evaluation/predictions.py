@@ -92,6 +92,7 @@ class Scores:
         missing: maps of the part without prediction.
         extra: files that predict no map of the part.
         averaging: how PSNR and RMSE are averaged.
+        buildings: what the buildings of the true maps are made from -> number of maps.
     """
 
     names: list[str]
@@ -99,6 +100,7 @@ class Scores:
     missing: list[str]
     extra: list[str]
     averaging: Averaging
+    buildings: dict[str, int]
 
     def means(self) -> dict[str, float]:
         """Return the mean over maps of every metric."""
@@ -127,6 +129,7 @@ def evaluate_predictions(config: EvaluateConfig) -> Scores:
             "scored": len(scores.names),
             "missing": scores.missing,
             "extra": scores.extra,
+            "buildings": scores.buildings,
             "made_by": provenance(config, "cpu"),
         },
     )
@@ -162,13 +165,20 @@ def score_predictions(config: EvaluateConfig) -> Scores:
         predicted = apply_threshold(predicted, config.data.threshold)
         where = None
         if config.metrics.pixels == "outdoor":
-            where = torch.from_numpy(~dataset.building_mask(index))
+            where = torch.from_numpy(~dataset.footprint(index).mask)
         rows.append(
             score_maps(torch.from_numpy(predicted), torch.from_numpy(truth), config.metrics, where)
         )
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
     scored_names = [names[index] for index in scored]
-    return Scores(scored_names, values, missing, extra, config.metrics.averaging)
+    return Scores(
+        scored_names,
+        values,
+        missing,
+        extra,
+        config.metrics.averaging,
+        dataset.building_sources(),
+    )
 
 
 def score_maps(

@@ -66,7 +66,8 @@ def generate_maps(config: GenerateConfig) -> Path:
     dataset = build_dataset(config.data, config.part)
     if state.is_main_process:
         directory = open_run_directory(config.output, config)
-        write_json(directory / "made_by.json", provenance(config, state.device))
+        made_by = provenance(config, state.device)
+        write_json(directory / "made_by.json", {**made_by, "buildings": dataset.building_sources()})
     maps = config.output / "maps"
     maps.mkdir(parents=True, exist_ok=True)
     count = min(len(dataset), config.max_maps or len(dataset))

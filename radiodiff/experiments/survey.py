@@ -18,6 +18,7 @@ from pydantic import Field
 
 from radiodiff.cli import open_run_directory, provenance, write_json
 from radiodiff.data.images import read_mask
+from radiodiff.data.polygons import rasterise
 from radiodiff.data.survey import Grid, Survey, SurveySettings, read_survey
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
@@ -26,7 +27,6 @@ from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.sensing import outlines, truncation_floor
 from radiodiff.simulate.geojson import footprints, read_features
-from radiodiff.simulate.polygons import rasterise
 from radiodiff.units import model_std_to_db, model_to_db
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -165,7 +165,10 @@ def draw_map(
 
 
 def write_outlines(path: Path, mask: np.ndarray, grid: Grid) -> None:
-    """Write the outlines of a mask as GeoJSON in the survey's own coordinates."""
+    """Write the outlines of a mask as GeoJSON in the survey's own coordinates.
+
+    A pixel of the mask is the square around its centre, as in the map.
+    """
     features = []
     for polygon in outlines(mask):
         placed = shapely.transform(polygon, lambda p: grid.to_survey(p[:, ::-1]))

@@ -142,6 +142,10 @@ def sensing_term(known: np.ndarray, shadows: np.ndarray) -> float:
 def outlines(mask: np.ndarray, tolerance: float = 1.0) -> list[shapely.Polygon]:
     """Return the outlines of shadows as simplified polygons with holes.
 
+    A pixel counts as the unit square around its centre, which is its integer coordinate. This is
+    neither raster rule of RadioMapSeer: polygons under those come from
+    :func:`radiodiff.data.polygons.polygons_from_mask`.
+
     Args:
         mask: (H, W) bool.
         tolerance: a vertex may be dropped if the outline moves less than this, pixels.

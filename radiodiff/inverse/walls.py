@@ -27,8 +27,8 @@ from scipy.ndimage import (
 from skimage.measure import approximate_polygon, label
 
 from radiodiff.data.measurements import BUILDING_VALUE
+from radiodiff.data.polygons import trace_contours
 from radiodiff.inverse.wall_chain import MAX_VERTICES, rasterise_rings, run_chain
-from radiodiff.simulate.polygons import trace_contours
 
 SWEEPS, BURN_IN, EVERY = 2500, 800, 4
 """Of a chain: sweeps, those that are not counted, and sweeps from one counted state to the next."""

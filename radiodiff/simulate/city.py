@@ -2,7 +2,7 @@
 
 Geometry lives in pixel coordinates. One pixel is one metre; a shapely point is (x, y) = (column,
 row), the row counted downwards from the top of the map, and the centre of a pixel is its integer
-coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.simulate.polygons`.
+coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.data.polygons`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from shapely import affinity
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from radiodiff.data.footprints import read_rings
+from radiodiff.data.polygons import GAIN_RULE, RasterRule, polygons_from_mask, rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate import geojson
 from radiodiff.simulate.geometry import clean_polygons, clip_polygons, polygon_parts
-from radiodiff.simulate.polygons import polygons_from_mask, rasterise
 from radiodiff.simulate.streets import park_and_drive
 
 
@@ -50,12 +51,18 @@ class City:
             object.__setattr__(self, layer, tuple(clip_polygons(repaired, self.frame)))
 
     @classmethod
-    def from_mask(cls, buildings: np.ndarray, vehicles: np.ndarray | None = None) -> City:
-        """Recover the city with the fewest integer vertices whose mask is ``buildings``.
+    def from_mask(
+        cls,
+        buildings: np.ndarray,
+        vehicles: np.ndarray | None = None,
+        rule: RasterRule = GAIN_RULE,
+    ) -> City:
+        """Recover the city with the fewest integer vertices whose masks are those given.
 
         Args:
             buildings: (H, W) bool or 0/1, True inside buildings.
             vehicles: (H, W) bool or 0/1, True under vehicles; None means there are none.
+            rule: by which both were drawn; ``PNG_RULE`` for images of the dataset.
 
         Raises:
             InputError: a mask is not binary, or the two differ in shape.
@@ -65,10 +72,27 @@ class City:
                 f"vehicle mask of shape {np.shape(vehicles)}: must have the building mask's shape "
                 f"{np.shape(buildings)}"
             )
-        footprints = polygons_from_mask(buildings)
-        outlines = [] if vehicles is None else polygons_from_mask(vehicles)
+        footprints = polygons_from_mask(buildings, rule)
+        outlines = [] if vehicles is None else polygons_from_mask(vehicles, rule)
         rows, columns = np.shape(buildings)
         return cls((rows, columns), buildings=tuple(footprints), vehicles=tuple(outlines))
+
+    @classmethod
+    def from_rings(
+        cls, buildings: str | Path, size: tuple[int, int], vehicles: str | Path | None = None
+    ) -> City:
+        """Read a city from polygon files of the dataset, ``polygon/{layer}/{map}.json``.
+
+        Args:
+            buildings: file of the buildings.
+            size: (rows, columns) of the map.
+            vehicles: file of the vehicles, if there are any.
+
+        Raises:
+            InputError: a file is missing or no list of closed rings inside of the map.
+        """
+        cars = [] if vehicles is None else read_rings(vehicles, size)
+        return cls(size, tuple(read_rings(buildings, size)), vehicles=tuple(cars))
 
     @classmethod
     def from_geojson(

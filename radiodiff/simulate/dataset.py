@@ -33,6 +33,7 @@ from radiodiff.config import Settings
 from radiodiff.errors import InputError
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
+from radiodiff.simulate.geometry import snap_polygons
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.procedural import MAX_SIZE, MIN_SIZE, procedural_city
 from radiodiff.simulate.tree import (
@@ -268,9 +269,14 @@ def _tiles(config: SimulateConfig) -> list[tuple[tuple[int, int], City]]:
     city = City.from_geojson(
         source.buildings, source.roads, source.vehicles, source.bounds, traffic
     )
+    # The border of a tile cuts walls between whole metres; polygon files hold whole metres.
+    snapped = (
+        (origin, replace(tile, buildings=tuple(snap_polygons(tile.buildings))))
+        for origin, tile in city.tiles(config.size, source.overlap)
+    )
     tiles = [
         (origin, tile)
-        for origin, tile in city.tiles(config.size, source.overlap)
+        for origin, tile in snapped
         if len(_transmitter_places(tile, config.transmitter_margin)) >= config.transmitters
     ]
     if not tiles:

@@ -17,12 +17,19 @@ import numba
 import numpy as np
 import shapely
 
+from radiodiff.data.polygons import (
+    GAIN_RULE,
+    RasterRule,
+    as_mask,
+    polygon_rings,
+    polygons_from_mask,
+    rasterise,
+)
 from radiodiff.errors import InputError
 from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
 from radiodiff.simulate.path_labels import Labels, ObstructedLoss
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.path_search import search, spread_to_pixels
-from radiodiff.simulate.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
 from radiodiff.simulate.vehicles import path_losses_db, side_clearance
 from radiodiff.simulate.visibility import PIXEL_SHIFT, convex_corners, edges_of, visible_pixels
 from radiodiff.simulate.visibility_graph import build_graph
@@ -157,10 +164,16 @@ class Layout:
         return layout
 
     @classmethod
-    def from_mask(cls, mask: np.ndarray, model: PathLossModel | None = None) -> Layout:
-        """Build the layout of a (H, W) bool or 0/1 building mask, after recovering its polygons."""
+    def from_mask(
+        cls, mask: np.ndarray, model: PathLossModel | None = None, rule: RasterRule = GAIN_RULE
+    ) -> Layout:
+        """Build the layout of a (H, W) bool or 0/1 building mask, after recovering its polygons.
+
+        ``rule`` is the raster rule of ``mask``: ``PNG_RULE`` for a building image of the dataset.
+        """
         mask = as_mask(mask)
-        return cls(polygons_from_mask(mask), mask, model)
+        polygons = polygons_from_mask(mask, rule)
+        return cls(polygons, rasterise(polygons, mask.shape), model)
 
     @classmethod
     def from_polygons(

@@ -122,17 +122,19 @@ class Variation(Settings):
             if not extra:
                 truth.append(building)
             if not missing:
-                seen = _move_vertex(building, rng) if moved < self.moved_share else building
-                written.append(seen)
+                shown = building
+                if moved < self.moved_share:
+                    shown = _move_vertex(building, city.frame, rng)
+                written.append(shown)
         return tuple(truth), tuple(written)
 
 
-def _move_vertex(building: Polygon, rng: np.random.Generator) -> Polygon:
-    """Return the polygon with one vertex of its outline off by one pixel, if that is a polygon."""
+def _move_vertex(building: Polygon, frame: Polygon, rng: np.random.Generator) -> Polygon:
+    """Return the polygon with one vertex off by one pixel, if that is a polygon on the map."""
     ring = np.asarray(building.exterior.coords)[:-1].copy()
     vertex = rng.integers(len(ring))
     ring[vertex, rng.integers(2)] += rng.choice((-1.0, 1.0))
     moved = shapely.Polygon(ring, [hole.coords for hole in building.interiors])
-    if not moved.is_valid or len(polygon_parts(moved)) != 1:
+    if not moved.is_valid or len(polygon_parts(moved)) != 1 or not frame.covers(moved):
         return building
     return moved

@@ -71,7 +71,7 @@ def test_conventions_reach_the_metrics(tree, predictions):
     )
     scores = score_predictions(settings(tree, predictions, metrics=config))
     dataset = RadioMapSeer(tree)
-    outdoor = torch.from_numpy(~dataset.building_mask(0))
+    outdoor = torch.from_numpy(~dataset.footprint(0).mask)
     truth = torch.from_numpy(dataset.levels(0) / 255)
     predicted = torch.from_numpy(noisy_levels(dataset, 0) / 255)
     expected = {

@@ -21,7 +21,7 @@ from radiodiff.cli import write_json
 from radiodiff.data.images import read_levels
 from radiodiff.data.measurements import Measurements
 from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_dataset
-from radiodiff.evaluation.metrics import iou
+from radiodiff.evaluation.metrics import building_ious
 from radiodiff.evaluation.predictions import MetricConfig, score_maps
 from radiodiff.experiments.methods import Method, Observe, open_for, predict_batch
 from radiodiff.experiments.reproduce.settings import ReproduceConfig, SampleSettings, Scenario
@@ -170,7 +170,7 @@ class Cells:
         where = ~buildings if conventions.pixels == "outdoor" else None
         values = score_maps(gray, truth, conventions, where)
         shadows = shadow_mask(gray_to_model(gray).numpy(), self._config.shadow_threshold)
-        values["iou"] = iou(torch.from_numpy(shadows), buildings)
+        values |= building_ious(torch.from_numpy(shadows), item["buildings_png"][0], buildings)
         return {name: float(value) for name, value in values.items()}
 
     def _identity(self, source: Source, scenario: Scenario, seed: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from radiodiff.experiments.methods import SamplingSettings
 ANY = "any"
 """Variant of a method that serves every scenario."""
 
-Metric = Literal["nmse", "rmse", "ssim", "psnr", "iou"]
+Metric = Literal["nmse", "rmse", "ssim", "psnr", "iou", "iou_gain"]
 
 
 class TrainingStage(Settings):

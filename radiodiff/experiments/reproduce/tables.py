@@ -64,7 +64,9 @@ def estimates(
             shown.conventions.averaging,
         )
         for metric in metrics
-        if not (metric == "iou" and scenario.measurements and scenario.measurements.aware)
+        if not (
+            metric in ("iou", "iou_gain") and scenario.measurements and scenario.measurements.aware
+        )
     }
 
 
