@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import shapely
 
+from radiodiff.data.polygons import rasterise
 from radiodiff.data.prompts import Scene, build_prompt
 from radiodiff.errors import InputError
 from radiodiff.simulate import prompt
 from radiodiff.simulate.dominant_path import Layout
-from radiodiff.simulate.polygons import rasterise
 from radiodiff.units import db_to_level, gray_to_model, level_to_gray
 
 POLYGONS = (shapely.box(8, 10, 20, 24), shapely.Polygon([(26, 6), (37, 9), (34, 30), (28, 28)]))

@@ -137,7 +137,7 @@ def test_maps_are_of_the_truth_and_the_tree_shows_what_is_written(tmp_path):
         truth = Layout.from_polygons(drawn.truth.buildings, drawn.truth.size, drawn.path_loss_model)
         row, column = drawn.transmitters[tx].tolist()
         assert np.array_equal(tree.levels(index), db_to_level(truth.path_gain((row, column))))
-        assert np.array_equal(tree.building_mask(index), drawn.city.building_mask)
+        assert np.array_equal(tree.footprint(index).mask, drawn.city.building_mask)
         for mask in (drawn.city.building_mask, drawn.truth.building_mask):
             assert not mask[row, column]
         differing += int((drawn.city.building_mask != drawn.truth.building_mask).sum())
