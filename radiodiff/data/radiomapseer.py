@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from radiodiff.config import Settings
-from radiodiff.data.footprints import BuildingSource, Footprint
+from radiodiff.data.footprints import BuildingSource, Footprint, read_rings
 from radiodiff.data.images import read_antenna_json, read_antenna_png, read_levels, read_mask
 from radiodiff.data.layouts import LayoutName, Layouts
+from radiodiff.data.polygons import rasterise
 from radiodiff.data.prompts import (
     OF_VEHICLES,
     PAPER_PROMPT,
@@ -85,7 +86,8 @@ class RadioMapSeer(Dataset[Sample]):
     Args:
         root: the folder that holds ``gain/`` and ``png/``.
         maps: map ids; None takes every map of ``gain/{simulation}``, ascending.
-        simulation: propagation model. With "cars..." the prompt's vehicles come from ``png/cars``.
+        simulation: propagation model. With "cars..." the prompt's vehicles come from ``png/cars``,
+            or like the buildings from their polygons.
         transmitters: numbers that every map must have; None takes those present, ascending.
         layout: the buildings given as prompt; "missing1" .. "missing4" lack one to four of them.
         layout_version: which of the versions 1 .. 6 of an incomplete layout.
@@ -236,6 +238,10 @@ class RadioMapSeer(Dataset[Sample]):
         if self.vehicles_folder is None:
             return None
         path = self.vehicles_folder / f"{map_id}.png"
+        rings = self.root / "polygon" / "cars" / f"{map_id}.json"
+        if self._layouts.source(map_id) == "polygon" and rings.is_file():
+            # Images are half a pixel off the gain, for vehicles as for buildings.
+            return self._cached(path, lambda: rasterise(read_rings(rings, self.shape), self.shape))
         return self._cached(path, lambda: read_mask(path, self.shape))
 
     def _transmitter(self, map_id: int, transmitter_id: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import shapely
+import torch
 from pydantic import ValidationError
 
 from radiodiff.data.radiomapseer import RadioMapSeer
@@ -187,3 +188,13 @@ def test_the_variation_is_one_of_the_settings_of_a_tree(tmp_path):
     simulate_dataset(config_of(tmp_path / "tree", NOTHING, layouts=1))
     with pytest.raises(dataset.InputError, match="made with variation"):
         simulate_dataset(config_of(tmp_path / "tree", MUCH, layouts=1))
+
+
+def test_the_channel_of_a_dynamic_map_sees_its_vehicles(tmp_path):
+    config = config_of(tmp_path / "tree", None, layouts=2, simulations=("DPM", "carsDPM"))
+    root = simulate_dataset(config)
+    assert any(draw_layout(config, map_id).city.vehicle_mask.any() for map_id in (1, 2))
+    for simulation in config.simulations:
+        tree = RadioMapSeer(root, simulation=simulation, prompt_features=["path_loss_model"])
+        for item in tree:
+            assert torch.equal(item["prompt"], item["gain"]), (simulation, item["name"])
