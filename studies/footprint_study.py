@@ -2,6 +2,8 @@
 
 python studies/footprint_study.py [ROOT] [--layouts 64] [--sweeps 40]
 
+The bound takes about a minute a layout; --sweeps 0 leaves it out.
+
 Every layout is drawn from its polygons by both raster rules: of the maps of ROOT that have polygon
 files, and of simulated cities. Polygons fitted to the image are compared with the footprint. The
 bound: a random walk moves the true vertices by whole metres as long as the image stays the same.
@@ -10,6 +12,7 @@ their majority, which is wrong in the share of the minority.
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -82,7 +85,7 @@ def print_values(name: str, values: Sequence[float]) -> None:
 def ambiguity(polygon: shapely.Polygon, sweeps: int, seed: int) -> float:
     """Return in how many pixels the best guess of a building's footprint is wrong, on average."""
     if sweeps == 0:
-        return float("nan")
+        return math.nan
     generator = np.random.default_rng(seed)
     left, top, right, bottom = (int(value) for value in polygon.bounds)
     shape = (bottom - top + 2 * MARGIN + 1, right - left + 2 * MARGIN + 1)

@@ -1,4 +1,4 @@
-"""Figures of docs/inverse.md that need a trained prior.
+"""Figures of docs/findings/inverse.md that need a trained prior.
 
 `python studies/inverse_study.py STUDY PRIOR ROOT [--split all --part test --maps 28]`, where STUDY
 is one of the functions below and ROOT a RadioMapSeer tree. Each prints the rows of its table.
@@ -22,7 +22,8 @@ from torch import Tensor
 
 from radiodiff.cli import run_main
 from radiodiff.data.measurements import Measurements, measure, pixel_mask
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.evaluation import metrics
 from radiodiff.experiments.inverse_benchmark import load_pipeline, score
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
@@ -286,6 +287,7 @@ def survey(study: Study) -> None:
                         "value": "received_dbm",
                         "transmit_power_dbm": TRANSMIT_POWER_DBM,
                         "noise_std_db": float(model_std_to_db(0.05)),
+                        "resolution_m": 1.0,
                         "origin": (0, 0),
                         "shape": measured.mask.shape[-2:],
                     },

@@ -1,4 +1,4 @@
-"""Figures of docs/inverse.md: `python studies/inverse_tables.py NAME ROOT`.
+"""Figures of docs/findings/inverse.md: `python studies/inverse_tables.py NAME ROOT`.
 
 NAME is closed-forms, walls or baselines.
 """

@@ -85,7 +85,7 @@ def image_prior() -> UNet2DModel:
 def time_image_prior() -> tuple[float, float]:
     """Return the seconds of one step of the paper's prior, in float32 and in bfloat16.
 
-    Both are timed by turns, so both are in memory.
+    Both are timed alternately, so both are in memory.
     """
     plain = image_prior().eval()
     fast = deepcopy(plain)

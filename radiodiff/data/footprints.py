@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import shapely
@@ -24,8 +23,6 @@ from scipy import ndimage
 
 from radiodiff.data.polygons import PNG_RULE, polygons_from_mask, rasterise
 from radiodiff.errors import InputError
-
-BuildingSource = Literal["auto", "polygon", "png", "gain"]
 
 MAX_DISAGREEMENT = 0.01
 """Largest share of the building pixels in which two sources may contradict each other. A footprint

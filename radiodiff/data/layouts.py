@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from radiodiff.data.footprints import (
-    BuildingSource,
     Footprint,
     check_against_gain,
     check_polygons_against_png,
@@ -20,9 +18,8 @@ from radiodiff.data.footprints import (
     read_rings,
 )
 from radiodiff.data.images import read_mask
+from radiodiff.data.settings import BuildingSource, LayoutName
 from radiodiff.errors import InputError
-
-LayoutName = Literal["complete", "missing1", "missing2", "missing3", "missing4"]
 
 
 class Layouts:

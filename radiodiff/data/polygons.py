@@ -48,8 +48,8 @@ PNG_RULE = RasterRule("PNG", -0.5 - EPS_ROW, 0.5)
 _STEP = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
 # Where a vertex may lie relative to a contour point, the point itself first.
 _PLACE = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1], [-1, -1], [-1, 1], [1, -1], [1, 1]])
-# The cost of a vertex is 1; these decide ties, for a vertex nearer to the contour and an edge
-# nearer to the middle of the pixels that it separates.
+# The cost of a vertex is 1; these decide ties, for vertices on the contour and edges along it.
+# Under the PNG's rule the contour is the middle of the sampling points that it separates.
 _PLACE_COST = 1e-3
 _DEVIATION_COST = 1e-3
 # A chain that has this many vertices more than another at the same contour point is given up.
@@ -115,11 +115,15 @@ def _component_polygon(component: np.ndarray, rule: RasterRule) -> shapely.Polyg
         if min(len(ring) for ring in rings) < 3:
             continue
         polygon = _as_polygon(rings)
-        if polygon.is_valid and np.array_equal(
-            rasterise([polygon], component.shape, rule), component
-        ):
+        if _draws(polygon, component, rule):
             return polygon
     return _as_polygon([_drop_collinear(contour) for contour in contours])
+
+
+def _draws(polygon: shapely.Polygon, component: np.ndarray, rule: RasterRule) -> bool:
+    return polygon.is_valid and np.array_equal(
+        rasterise([polygon], component.shape, rule), component
+    )
 
 
 def _as_polygon(rings: list[np.ndarray]) -> shapely.Polygon:
@@ -309,8 +313,8 @@ def _cheapest_chain(
                     deviation = 0.0
                     for s in range(m):
                         t = (i + s) % n
-                        mr = 0.5 * (inner[t, 0] + outer[t, 0]) - ar
-                        mc = 0.5 * (inner[t, 1] + outer[t, 1]) - ac
+                        mr = 0.5 * (contour[t, 0] + contour[(t + 1) % n, 0]) - ar
+                        mc = 0.5 * (contour[t, 1] + contour[(t + 1) % n, 1]) - ac
                         deviation += abs(dc * mr - dr * mc)
                     deviation /= m * np.hypot(float(dr), float(dc))
                     off = abs(places[q, 0]) + abs(places[q, 1])

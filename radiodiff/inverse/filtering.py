@@ -1,8 +1,8 @@
 """Particle filtering of a diffusion prior on noisy pixels of a map.
 
 ``published`` is RadioDiff-Inverse as printed: the measurement is carried up the diffusion as a
-sequence y_t with its own error at every level, and every y_t enters as a likelihood, eqs. (26) to
-(41). One measurement is counted once per step, and the result is pinned to the noisy value.
+sequence y_t with its own error at every level, and every y_t enters as a likelihood. One
+measurement is counted once per step, and the result is pinned to the noisy value.
 
 ``matched`` counts it once: y = x_0 + sigma n has the distribution of the diffused map at the level
     tau whose

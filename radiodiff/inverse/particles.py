@@ -121,7 +121,7 @@ def orient(maps: Tensor, orientation: int) -> Tensor:
 
 
 def orient_back(maps: Tensor, orientation: int) -> Tensor:
-    """Undo :func:`turn`."""
+    """Undo :func:`orient`."""
     maps = maps.mT if orientation & 4 else maps
     return maps.flip([-axis for axis in (1, 2) if orientation & axis])
 
@@ -148,7 +148,9 @@ def select(particles: Tensor, parents: Tensor) -> Tensor:
 def resample_if_poor(
     log_weights: Tensor, mean: Tensor, settings: FilterSettings, generator: Generators
 ) -> tuple[Tensor, Tensor]:
-    """Draw parents for the maps whose effective sample size fell too low, eq. (40).
+    """Draw parents for the maps whose effective sample size fell too low.
+
+    The weights are normalised as in RadioDiff-Inverse, eq. (40).
 
     Args:
         log_weights: (B, M) float64.

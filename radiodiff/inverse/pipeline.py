@@ -71,7 +71,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             shadow_threshold: tau of the building mask, model range; None estimates it per map.
             batch_limit: most maps in one network call, to bound memory; None puts no limit.
             tile_overlap: allows maps of another size than the prior's: larger ones are denoised in
-                tiles that overlap by N pixels, smaller ones are extended by unobserved cells.
+                tiles that overlap by N pixels, smaller ones are extended by unobserved pixels.
 
         Raises:
             InputError: measurements, noise or buildings that cannot be used with this prior.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from radiodiff.errors import InputError
 from radiodiff.inverse.particles import Denoiser
 from radiodiff.inverse.quadtree import quadtree_estimate
+from radiodiff.inverse.settings import Prediction
 from radiodiff.models.released import prior_from_guided_diffusion, released_weights
 from radiodiff.units import MAP_SIZE
 from radiodiff.weights import read_checkpoint
@@ -139,9 +139,6 @@ class PatchUNet(ModelMixin, ConfigMixin):
         above = (below + 1).clamp(max=len(table) - 1)
         low, high = table[below.long()], table[above.long()]
         return low + (t - below) * (high - low)
-
-
-Prediction = Literal["epsilon", "v_prediction"]
 
 
 def build_noise_schedule(

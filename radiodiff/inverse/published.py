@@ -1,6 +1,8 @@
-"""RadioDiff-Inverse as printed: the measurement as a sequence of likelihoods, eqs. (26) to (41).
+"""RadioDiff-Inverse as printed: the measurement as a sequence of likelihoods.
 
-One measurement is counted once per step, and the result is pinned to the noisy value.
+The map is diffused by RadioDiff-Inverse, eq. (26), and the measurements with the same noise by
+RadioDiff-Inverse, eq. (27), so that y_t is normal around A x_t: RadioDiff-Inverse, eq. (28). One
+measurement is counted once per step, and the result stays at the noisy value.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def published_filter(
     y_t = problem.normal(1)
     if problem.start is not None:
         y_t = top.sqrt() * y_0 + (1.0 - top).sqrt() * y_t
-    # eqs. (30), (31)
+    # RadioDiff-Inverse, eq. (30), with the likelihood of RadioDiff-Inverse, eq. (31)
     x = problem.begin(problem.normal(kept))
     if problem.start is None:
         mean, variance = conditional_step(
@@ -59,7 +61,7 @@ def published_filter(
         c = stochastic_share(settings.stochasticity, t, s).to(dtype)
         s_, t_ = s.to(dtype), t.to(dtype)
         mean, variance = prior_step(x_0, eps, s_, c)
-        # eq. (29); the likelihood of y_s has variance abar_s sigma^2, eq. (32)
+        # the likelihood of y_s has variance abar_s sigma^2: RadioDiff-Inverse, eq. (32)
         y_t = measurement_step(y_t, y_0, t_, s_, c, problem.normal(1))
         noise = problem.normal()
         if candidates:
@@ -82,10 +84,14 @@ def _candidate_step(
     noise: Tensor,
     generator: Generators,
 ) -> Tensor:
-    """Draw M candidates from the prior's step and keep one, eqs. (35)-(41) as printed.
+    """Draw M candidates from the prior's step and keep one, as printed.
 
-    The printed weight holds the density of the proposal as well, which the draw itself has already
-    accounted for. In eq. (37) sigma_t is read as the measurement's sigma, as in eqs. (31) and (32).
+    The candidates are draws of RadioDiff-Inverse, eq. (35). The logarithm of their weight,
+    RadioDiff-Inverse, eq. (41), is the sum of RadioDiff-Inverse, eq. (38), written out in
+    RadioDiff-Inverse, eq. (39). It contains the density of the proposal,
+    RadioDiff-Inverse, eq. (36), which the draw itself has already accounted for. In
+    RadioDiff-Inverse, eq. (37), sigma_t is read as the measurement's sigma, as in
+    RadioDiff-Inverse, eq. (31). One candidate is drawn by RadioDiff-Inverse, eq. (40).
     """
     x = mean + variance.sqrt() * noise
     everywhere = torch.ones_like(observed)

@@ -7,8 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
-from radiodiff.inverse.levels import Spacing
-from radiodiff.inverse.resampling import Resampling
+
+Spacing = Literal["uniform", "log_snr", "mean_map"]
+Resampling = Literal["systematic", "multinomial", "none"]
+Prediction = Literal["epsilon", "v_prediction"]
+Interpolator = Literal["nearest", "linear", "rbf", "kriging"]
 
 
 class FilterSettings(Settings):
@@ -19,8 +22,9 @@ class FilterSettings(Settings):
     ``combined``: the estimate of the clean map and the measurements by their precisions, which also
     takes measurements between the pixels."""
     proposal: Literal["conditional", "prior"] = "conditional"
-    """``published`` only. ``conditional``: the closed-form Gaussian of eq. (34); ``prior``: M
-    candidates from eq. (35), one kept by eq. (40), hence a single sample."""
+    """``published`` only. ``conditional``: the closed-form Gaussian of RadioDiff-Inverse, eq. (34);
+    ``prior``: M candidates from RadioDiff-Inverse, eq. (35), of which one is kept by
+    RadioDiff-Inverse, eq. (40), hence a single sample."""
     noise_path: Literal["auto", "common_noise", "independent_noise", "fixed_level"] = "auto"
     """``matched`` only. ``common_noise``: one noisy path of the measurements, followed with
     weights, exact in the limit of many particles; ``independent_noise``: new noise on the
@@ -44,14 +48,14 @@ class FilterSettings(Settings):
     self_ensemble: bool = False
     """Show the network every particle in another of a map's eight orientations, so that its
     one-sided errors cancel in the mean (self-ensemble, Timofte et al., 2016). Costs nothing; for
-    priors trained on turned maps (``train.augment``)."""
+    priors trained on all orientations (``train.augment``)."""
     walls: bool = False
     """Draw the walls between measurements inside and outside of buildings as outlines with few
     corners (:mod:`radiodiff.inverse.walls`), where buildings are not given and measurements lie
     inside some."""
     path_loss_model: bool = False
     """Where buildings are drawn or given, hold the gain between them against the dominant path
-    model (:mod:`radiodiff.inverse.propagation`). For maps of the prior's own size, with cells of
+    model (:mod:`radiodiff.inverse.propagation`). For maps of the prior's own size, with pixels of
     1 m; larger and smaller ones, and surveys, do without."""
     spacing: Spacing = "uniform"
     """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""

@@ -202,7 +202,7 @@ def run_chain(  # type: ignore[no-untyped-def]
         evidence: (H, W) float64 nats against building.
         sweeps: number of sweeps.
         burn_in: sweeps that are not counted.
-        every: a state is counted after every so many sweeps.
+        every: a state is counted after this many sweeps.
         rng: numpy Generator.
 
     Returns:

@@ -7,6 +7,7 @@ coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from radiodiff.errors import InputError
 from radiodiff.simulate import geojson
 from radiodiff.simulate.geometry import clean_polygons, clip_polygons, polygon_parts
 from radiodiff.simulate.streets import park_and_drive
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,10 @@ class City:
         """Read a city from GeoJSON in longitude and latitude, one file per layer.
 
         One OpenStreetMap export may serve as several layers: features tagged ``building`` are
-        buildings (all polygons, if none is tagged), lines tagged ``highway`` are roads if vehicles
-        use them. Buildings are joined where they touch and their vertices rounded to whole metres,
-        as in RadioMapSeer. The map's first row is in the north, its first column in the west.
+        buildings (all polygons but land use and outlines of sites, if none is tagged), lines tagged
+        ``highway`` are roads if vehicles use them. Buildings are joined where they touch and their
+        vertices rounded to whole metres, as in RadioMapSeer. The map's first row is in the north,
+        its first column in the west.
 
         Args:
             buildings: footprints, with holes for courtyards.
@@ -128,7 +132,10 @@ class City:
         project = geojson.area_of(bounds or geojson.bounds_of(features), str(buildings))
         width, height = project.extent_m
         size = (max(1, round(height)), max(1, round(width)))
-        footprints = clean_polygons(map(project, geojson.footprints(features)), "buildings")
+        areas, notes = geojson.footprints(features)
+        for note in notes:
+            logger.warning("%s: %s", buildings, note)
+        footprints = clean_polygons(map(project, areas), "buildings")
         # A grid of one metre rounds the vertices while it joins the polygons.
         joined = polygon_parts(shapely.union_all(footprints, grid_size=1.0))
         streets = [] if roads is None else geojson.streets(geojson.read_features(roads), project)
@@ -192,7 +199,7 @@ class City:
 
         Args:
             size: side of a tile in pixels.
-            overlap: pixels shared by neighbouring tiles, 0 .. size - 1. The last tile of a row or
+            overlap: pixels common to neighbouring tiles, 0 .. size - 1. The last tile of a row or
                 column is moved back so as to end with the city, and so may overlap more.
 
         Yields:

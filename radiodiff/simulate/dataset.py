@@ -24,23 +24,21 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from scipy import ndimage
 from tqdm import tqdm
 
 from radiodiff.cli import provenance
-from radiodiff.config import Settings
 from radiodiff.errors import InputError
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
 from radiodiff.simulate.geometry import snap_polygons
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
-from radiodiff.simulate.procedural import MAX_SIZE, MIN_SIZE, procedural_city
+from radiodiff.simulate.procedural import procedural_city
+from radiodiff.simulate.settings import SimulateConfig, Simulation
 from radiodiff.simulate.tree import (
     INDEX,
     MANIFEST,
     PARTIAL,
-    Simulation,
     encode_index,
     encode_layout,
     encode_png,
@@ -48,78 +46,13 @@ from radiodiff.simulate.tree import (
     layout_paths,
     write_atomic,
 )
-from radiodiff.simulate.variation import Variation
+from radiodiff.simulate.variation import draw_footprints, draw_path_loss
 from radiodiff.units import db_to_level
 
 BYTES_PER_PIXEL = 0.6
 """Size of a gain image after compression, rounded up."""
 BYTES_PER_FILE = 4096
 """What a file system adds to a file at most."""
-
-
-class GeoJsonCity(Settings):
-    """A city of one's own in longitude and latitude, cut into tiles."""
-
-    buildings: Path
-    """GeoJSON file with the footprints."""
-    roads: Path | None = None
-    """GeoJSON file with the road axes; it may be the same one."""
-    vehicles: Path | None = None
-    """GeoJSON file with the outlines of vehicles; without it they are drawn along the roads."""
-    bounds: tuple[float, float, float, float] | None = None
-    """West, south, east, north in degrees of the part to use; without it, all of the buildings."""
-    overlap: int = Field(default=0, ge=0)
-    """Pixels shared by neighbouring tiles."""
-
-    @property
-    def files(self) -> list[Path]:
-        """The files the city is read from."""
-        return [path for path in (self.buildings, self.roads, self.vehicles) if path is not None]
-
-
-class SimulateConfig(Settings):
-    """A simulated dataset, of either procedural layouts or the tiles of a city of one's own."""
-
-    output: Path
-    """Root of the tree. A tree begun with the same settings is continued."""
-    seed: int = Field(ge=0)
-    """Every layout follows from the seed and its map id."""
-    layouts: int | None = Field(default=None, ge=1)
-    """Number of procedural layouts."""
-    city: GeoJsonCity | None = None
-    """A city of one's own instead of procedural layouts."""
-    first_map_id: int = Field(default=1, ge=0)
-    """Id of the first layout; RadioMapSeer's splits use the ids 1 .. 700."""
-    size: int = Field(ge=MIN_SIZE, le=MAX_SIZE)
-    """Side of the square map in pixels of one metre; RadioMapSeer has 256."""
-    transmitters: int = Field(ge=1)
-    """Transmitters per layout; RadioMapSeer has 80."""
-    transmitter_margin: float = Field(default=53 / 256, ge=0.0, lt=0.5)
-    """Transmitters keep this share of the map's side away from its border, as in RadioMapSeer,
-    where they lie in the central 150 m."""
-    simulations: tuple[Simulation, ...] = Field(min_length=1)
-    """DPM: dominant path model. IRT2, IRT4: ray tracing with at most 2 or 4 interactions, needs the
-    extra `raytrace`. With the prefix `cars` the vehicles are there too."""
-    variation: Variation | None = None
-    """Layouts that differ from the engine's constants and from the written footprints; without it
-    there are none."""
-    workers: int = Field(default=1, ge=1)
-    """Processes; what is written does not depend on it."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SimulateConfig:
-        if (self.layouts is None) == (self.city is None):
-            raise ValueError("give either layouts (a number) or city (GeoJSON files)")
-        if self.city is not None and self.city.overlap >= self.size:
-            raise ValueError(f"city.overlap must be smaller than the tile size {self.size}")
-        return self
-
-    @model_validator(mode="after")
-    def _variation_of_the_dominant_path(self) -> SimulateConfig:
-        traced = [name for name in self.simulations if not name.endswith("DPM")]
-        if self.variation is not None and traced:
-            raise ValueError(f"variation is of DPM and carsDPM alone, found {traced[0]}")
-        return self
 
 
 def simulate_dataset(config: SimulateConfig) -> Path:
@@ -201,8 +134,8 @@ def draw_layout(config: SimulateConfig, map_id: int) -> DrawnLayout:
     truth, model, outdoors = city, constants().path_loss_model, city
     if config.variation is not None:
         of_variation = np.random.default_rng([config.seed, map_id, 3])
-        model = config.variation.draw_path_loss(of_variation)
-        simulated, written = config.variation.draw_footprints(city, of_variation)
+        model = draw_path_loss(config.variation, of_variation)
+        simulated, written = draw_footprints(config.variation, city, of_variation)
         truth, city = replace(city, buildings=simulated), replace(city, buildings=written)
         outdoors = replace(city, buildings=simulated + written)
     rng = np.random.default_rng([config.seed, map_id, 1])
@@ -377,7 +310,7 @@ def _settings(config: SimulateConfig) -> dict[str, Any]:
 
 
 def _write_manifest(root: Path, config: SimulateConfig, complete: bool) -> None:
-    """Write what made the tree; of a city of one's own also where its tiles lie."""
+    """Write what made the tree; of a custom city also where its tiles lie."""
     content = {
         "complete": complete,
         **provenance(config, device="cpu"),
@@ -397,7 +330,7 @@ def _drawn_constants(config: SimulateConfig) -> dict[int, dict[str, Any]]:
         return {}
     nominal = constants().path_loss_model
     drawn = {
-        map_id: config.variation.draw_path_loss(np.random.default_rng([config.seed, map_id, 3]))
+        map_id: draw_path_loss(config.variation, np.random.default_rng([config.seed, map_id, 3]))
         for map_id in _map_ids(config)
     }
     return {map_id: model.model_dump() for map_id, model in drawn.items() if model != nominal}

@@ -114,7 +114,7 @@ def _recent_layout(
 
 
 class Layout:
-    """The buildings of a map and all lines of sight among them, shared by its transmitters.
+    """The buildings of a map and all lines of sight among them, for all its transmitters.
 
     Attributes:
         building_mask: (H, W) bool.
@@ -201,9 +201,9 @@ class Layout:
         """Return the path gain and which path to its last diffraction every pixel's path continues.
 
         Returns:
-            (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) int32 turns: pixels of one
-            number share all losses but those behind that turn; -1 is line of sight, -2 buildings
-            and pixels without a path.
+            (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) int32 diffractions:
+            pixels of one number have the same losses up to that diffraction; -1 is line of sight,
+            -2 buildings and pixels without a path.
 
         Raises:
             InputError: the transmitter is in a building or off the map.
@@ -256,7 +256,7 @@ class Layout:
     def single_diffractions(
         self, transmitter: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the pixels whose path turns once, at a corner, for fitting the path-loss model.
+        """Return the pixels with one diffraction, at a corner, for fitting the path-loss model.
 
         Returns:
             Indices into ``pixels``, path lengths in metres, and angles in degrees.

@@ -26,7 +26,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -35,8 +34,8 @@ from radiodiff.data.footprints import rings_of
 from radiodiff.data.polygons import PNG_RULE, rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate.city import City
+from radiodiff.simulate.settings import Simulation
 
-Simulation = Literal["DPM", "carsDPM", "IRT2", "carsIRT2", "IRT4", "carsIRT4"]
 LAYERS = {"buildings_complete": "buildings", "cars": "vehicles", "roads": "roads"}
 """Folder of a layer in the tree -> attribute of the city."""
 MANIFEST = "manifest.json"
@@ -84,7 +83,7 @@ def encode_layout(map_id: int, city: City, transmitters: np.ndarray) -> dict[Pat
 
 
 def encode_png(levels: np.ndarray) -> bytes:
-    """Encode (H, W) uint8 levels as an 8-bit gray PNG."""
+    """Encode (H, W) uint8 gray levels as an 8-bit gray PNG."""
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -15,41 +15,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from radiodiff.config import Settings
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.diffusion.decoupled import sample
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
-from radiodiff.training.experiments import Experiment
+from radiodiff.models.settings import CorrectionSettings
 from radiodiff.training.latents import check_latent_stride, latent_shape
 from radiodiff.training.scoring import GeneratedMaps
+from radiodiff.training.settings import DecoderExperiment
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
-
-
-class CorrectionSettings(Settings):
-    """Sizes of the correction; see :class:`radiodiff.models.correction.PathLossCorrection`."""
-
-    width: int = Field(ge=8, multiple_of=8)
-    blocks: int = Field(ge=1)
-    initial_gate: float = Field(gt=0, lt=1)
-    """Share of the decoded map before training."""
-
-
-class DecoderExperiment(Experiment):
-    """The tuning of a decoder (``scripts/train_decoder.py``)."""
-
-    pipeline: Path
-    """What stage two exported: the folder ``model`` of its run directory."""
-    sampling_steps: int = Field(ge=1)
-    """Sampler steps of the latents that are decoded, in training and validation."""
-    correction: CorrectionSettings | None = None
-    """Correct the prompt's path_loss_model instead of taking the decoded map. A pipeline that has a
-    correction already keeps and tunes it; null then."""
 
 
 class SampledDecoding(nn.Module):

@@ -11,17 +11,17 @@ from PIL import Image
 
 from radiodiff.config import load_config
 from radiodiff.data.images import write_levels
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer
+from radiodiff.data.radiomapseer import RadioMapSeer
+from radiodiff.data.settings import DataConfig
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import nmse, psnr, rmse, ssim
 from radiodiff.evaluation.predictions import (
-    EvaluateConfig,
-    MetricConfig,
     evaluate_predictions,
     find_predictions,
     read_prediction,
     score_predictions,
 )
+from radiodiff.evaluation.settings import EvaluateConfig, MetricConfig
 
 ROOT = Path(__file__).parents[2]
 

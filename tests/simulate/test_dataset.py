@@ -17,7 +17,8 @@ from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.errors import InputError
 from radiodiff.simulate import dataset, dominant_path, tree
 from radiodiff.simulate.city import City
-from radiodiff.simulate.dataset import SimulateConfig, choose_transmitters, simulate_dataset
+from radiodiff.simulate.dataset import choose_transmitters, simulate_dataset
+from radiodiff.simulate.settings import SimulateConfig
 from radiodiff.units import db_to_level
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.simulate import dataset
 from radiodiff.simulate.city import City
-from radiodiff.simulate.dataset import SimulateConfig, draw_layout, simulate_dataset
+from radiodiff.simulate.dataset import draw_layout, simulate_dataset
 from radiodiff.simulate.dominant_path import Layout
 from radiodiff.simulate.path_loss_model import constants
-from radiodiff.simulate.variation import Variation
+from radiodiff.simulate.settings import SimulateConfig, Variation
+from radiodiff.simulate.variation import draw_footprints, draw_path_loss
 from radiodiff.units import db_to_level
 
 NOTHING = {
@@ -86,7 +87,7 @@ def test_constants_have_the_spread_asked_for():
         "no_roof_share": 0.2,
     }
     rng = np.random.default_rng(0)
-    models = [Variation(**wanted).draw_path_loss(rng) for _ in range(4000)]
+    models = [draw_path_loss(Variation(**wanted), rng) for _ in range(4000)]
     nominal = constants().path_loss_model
     own = [model for model in models if model != nominal]
     assert len(own) / len(models) == pytest.approx(0.75, abs=0.03)
@@ -106,20 +107,20 @@ def test_footprints_lack_buildings_of_the_truth_and_the_other_way_round():
     variation = Variation(**MUCH | {"moved_share": 0.0})
     missing = extra = 0
     for _ in range(500):
-        truth, written = variation.draw_footprints(city, rng)
+        truth, written = draw_footprints(variation, city, rng)
         assert set(truth) | set(written) == set(city.buildings)  # no building is in neither
         missing += len(set(truth) - set(written))
         extra += len(set(written) - set(truth))
     assert missing / 2000 == pytest.approx(0.3, abs=0.04)
     assert extra / 2000 == pytest.approx(0.3, abs=0.04)
     large = Variation(**MUCH | {"moved_share": 0.0, "small_building_m2": 47.0})
-    assert large.draw_footprints(city, rng) == (city.buildings, city.buildings)
+    assert draw_footprints(large, city, rng) == (city.buildings, city.buildings)
 
 
 def test_a_moved_vertex_is_off_by_one_pixel():
     city, rng = houses(), np.random.default_rng(0)
     variation = Variation(**NOTHING | {"footprint_share": 1.0, "moved_share": 1.0})
-    truth, written = variation.draw_footprints(city, rng)
+    truth, written = draw_footprints(variation, city, rng)
     assert truth == city.buildings
     for before, after in zip(truth, written, strict=True):
         moved = np.abs(shapely.get_coordinates(before)[:-1] - shapely.get_coordinates(after)[:-1])

@@ -20,9 +20,11 @@ from tqdm import tqdm
 from radiodiff.cli import write_json
 from radiodiff.data.images import read_levels
 from radiodiff.data.measurements import Measurements
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.evaluation.metrics import building_ious
-from radiodiff.evaluation.predictions import MetricConfig, score_maps
+from radiodiff.evaluation.predictions import score_maps
+from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.experiments.methods import Method, Observe, open_for, predict_batch
 from radiodiff.experiments.reproduce.settings import ReproduceConfig, SampleSettings, Scenario
 from radiodiff.experiments.reproduce.sources import Source, digest_of, is_simulated
