@@ -69,9 +69,7 @@ def _single(field: Field, queries: np.ndarray) -> Iterator[tuple[str, SamplePred
                 continue
             began = time.perf_counter()
             samples = field.samples
-            mean, variance = predict_all(
-                [each], samples, samples.positions, samples.rows, queries
-            )
+            mean, variance = predict_all([each], samples, samples.positions, samples.rows, queries)
             m, s = mean[:, 0], np.sqrt(variance[:, 0])
             predicted = SamplePrediction(m, s, m - NORMAL_Q95 * s, m + NORMAL_Q95 * s)
             yield name, predicted, time.perf_counter() - began
@@ -118,9 +116,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[])
     arguments = parser.parse_args()
-    study(
-        arguments.folder, arguments.seeds, arguments.only, lambda line: print(line, flush=True)
-    )
+    study(arguments.folder, arguments.seeds, arguments.only, lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

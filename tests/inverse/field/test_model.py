@@ -12,7 +12,9 @@ def survey():
     rng = np.random.default_rng(0)
     xy = rng.uniform(0, 250, (500, 2))
     apart = np.linalg.norm(xy[:, None] - xy[None], axis=-1)
-    shadow = np.linalg.cholesky(36 * np.exp(-apart / 30) + 1e-6 * np.eye(500)) @ rng.normal(size=500)
+    shadow = np.linalg.cholesky(36 * np.exp(-apart / 30) + 1e-6 * np.eye(500)) @ rng.normal(
+        size=500
+    )
     path_loss = -30 * np.log10(np.linalg.norm(xy - [60, 60], axis=1) + 1)
     clean = path_loss + shadow + rng.normal(0, 2, 500)
     values = clean.copy()
