@@ -40,7 +40,7 @@ def test_held_out_samples_are_within_the_intervals(survey, fitted):
 
 
 def test_gross_errors_are_trusted_less(survey, fitted):
-    xy, values, clean = survey
+    _, values, clean = survey
     factor = fitted.samples.noise_factor(fitted.samples.rows)
     wrong = np.abs(values - clean)[:380] > 1
     assert np.median(factor[wrong]) > 3
