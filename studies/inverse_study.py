@@ -280,6 +280,7 @@ def survey(study: Study) -> None:
             config = SurveyConfig.model_validate(
                 {
                     "output": Path(folder) / "out",
+                    "method": "prior",
                     "prior": study.prior,
                     "survey": {
                         "columns": {"value": "dbm"},

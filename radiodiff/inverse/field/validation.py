@@ -17,7 +17,7 @@ BLOCKS = (40, 20, 10)
 """Sides of the squares left out: the survey's extent over these."""
 TARGETS = 500
 """Samples that are predicted per way of leaving out."""
-RIDGE = 0.03
+RIDGE = 0.01
 STEPS = 150
 KNOTS = 7
 PRIOR_RESIDUALS = 15.0
