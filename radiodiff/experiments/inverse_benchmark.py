@@ -25,8 +25,9 @@ from radiodiff.evaluation import metrics
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import load_guided_diffusion
+from radiodiff.inverse.samplers import AnySampler
 from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.units import model_to_gray
 
 NORMAL_90 = 1.6449
@@ -50,8 +51,11 @@ class SamplerSettings(Settings):
 
     prior: Path
     """Directory of any diffusers DDPM pipeline, or the weights of a guided-diffusion network."""
-    filter: FilterSettings | None = None
+    sampler: AnySampler | None = None
     """How the posterior is sampled; null takes what suits the prior."""
+    refinement: RefinementSettings | None = None
+    """Walls and path-loss model; null takes what suits the prior where no sampler is given,
+    else none."""
     num_particles: int = Field(default=5, ge=1)
     """Samples of each map."""
     num_inference_steps: int = Field(default=100, ge=1)
@@ -63,7 +67,7 @@ class SamplerSettings(Settings):
     device: str = "cpu"
     """A torch device."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior; the filter itself runs in float32."""
+    """Precision of the prior; the sampler itself runs in float32."""
 
 
 class InverseConfig(SamplerSettings):
@@ -210,7 +214,8 @@ def _reconstruct(
         num_particles=config.num_particles,
         num_inference_steps=config.num_inference_steps,
         generator=generators,
-        settings=config.filter,
+        sampler=config.sampler,
+        refinement=config.refinement,
         shadow_threshold=config.shadow_threshold,
         batch_limit=config.batch_limit,
     )

@@ -31,7 +31,8 @@ from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.experiments.inverse_benchmark import load_pipeline
 from radiodiff.inverse.interpolation import INTERPOLATORS
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.samplers import AnySampler
+from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.models.baselines.pipeline import BaselinePipeline
 from radiodiff.training.stream import mix_seed
 from radiodiff.units import model_to_gray
@@ -89,8 +90,11 @@ class SamplingSettings(Settings):
     """``mean`` or ``sample`` of RadioDiff; null takes what the model was trained with."""
     num_particles: int = Field(5, ge=1)
     """Samples of each map by RadioDiff-Inverse, whose mean is scored."""
-    filter: FilterSettings | None = None
+    sampler: AnySampler | None = None
     """How RadioDiff-Inverse samples the posterior; null takes what suits the prior."""
+    refinement: RefinementSettings | None = None
+    """Walls and path-loss model; null takes what suits the prior where no sampler is given,
+    else none."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the prior of RadioDiff-Inverse."""
 
@@ -323,7 +327,8 @@ def _inverse(directory: Path, settings: MethodSettings) -> Method:
             num_particles=settings.num_particles,
             num_inference_steps=steps,
             generator=[torch.Generator(settings.device).manual_seed(s) for s in batch.seeds],
-            settings=settings.filter,
+            sampler=settings.sampler,
+            refinement=settings.refinement,
         )
         return model_to_gray(output.mean[:, 0])
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Resampling = Literal["systematic", "multinomial", "none"]
+Resampling = Literal["systematic", "multinomial"]
 Generators = torch.Generator | list[torch.Generator]
 
 

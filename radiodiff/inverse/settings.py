@@ -1,95 +1,61 @@
-"""How the posterior is sampled: the settings of :mod:`radiodiff.inverse.filtering`."""
+"""How a map is reconstructed: presets of sampler, refinement, steps and particles."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field, model_validator
+from pydantic import Field
+from torch import nn
 
 from radiodiff.config import Settings
-from radiodiff.inverse.levels import Spacing
-from radiodiff.inverse.resampling import Resampling
+from radiodiff.inverse.samplers import AnySampler, CommonNoise, FixedLevel, IndependentNoise
 
 
-class FilterSettings(Settings):
-    """How the posterior is sampled."""
+class RefinementSettings(Settings):
+    """What is known of cities and of propagation, added to reconstructed maps."""
 
-    method: Literal["published", "matched", "combined"] = "matched"
-    """``published``: likelihood at every level, as in the paper; ``matched``: at its own level;
-    ``combined``: the estimate of the clean map and the measurements by their precisions, which also
-    takes measurements between the pixels."""
-    proposal: Literal["conditional", "prior"] = "conditional"
-    """``published`` only. ``conditional``: the closed-form Gaussian of eq. (34); ``prior``: M
-    candidates from eq. (35), one kept by eq. (40), hence a single sample."""
-    noise_path: Literal["auto", "common_noise", "independent_noise", "fixed_level"] = "auto"
-    """``matched`` only. ``common_noise``: one noisy path of the measurements, followed with
-    weights, exact in the limit of many particles; ``independent_noise``: new noise on the
-    measurements at every level and for every particle, without weights, more robust to an imperfect
-    prior; ``fixed_level``: measurements stay at their own level, exact for any number of particles,
-    but the prior must take a level for every pixel (``level_map`` of
-    :class:`radiodiff.inverse.prior.PatchUNet`). ``auto`` is ``fixed_level`` with such a prior, else
-    ``common_noise`` with ``ddpm`` and ``independent_noise`` without."""
-    min_noise_std: float = Field(default=0.0, ge=0)
-    """``fixed_level`` only. Cleaner measurements are shown to the network as if they had this
-    noise, model range, and put in by their own at the end: for a prior that makes less of clean
-    measurements. Known buildings are shown as they are."""
-    stochasticity: Literal["ddpm"] | float = 1.0
-    """Share c of fresh noise in a prior step, in [0, 1]; ``ddpm``: the posterior variance."""
-    repaint_jumps: int = Field(default=0, ge=0)
-    """Times every step is taken back and repeated, so that pixels agree with measurements beside
-    them (RePaint, Lugmayr et al., 2022); each costs a run. Not with weights."""
-    guidance: bool = False
-    """``combined`` only. Spread what measurements say through the network's Jacobian (Song et al.,
-    2023), instead of to the measured pixels alone; doubles the cost."""
-    self_ensemble: bool = False
-    """Show the network every particle in another of a map's eight orientations, so that its
-    one-sided errors cancel in the mean (self-ensemble, Timofte et al., 2016). Costs nothing; for
-    priors trained on turned maps (``train.augment``)."""
     walls: bool = False
     """Draw the walls between measurements inside and outside of buildings as outlines with few
     corners (:mod:`radiodiff.inverse.walls`), where buildings are not given and measurements lie
     inside some."""
     path_loss_model: bool = False
     """Where buildings are drawn or given, hold the gain between them against the dominant path
-    model (:mod:`radiodiff.inverse.propagation`). For maps of the prior's own size, with cells of
+    model (:mod:`radiodiff.inverse.propagation`). For maps of the prior's own size, with pixels of
     1 m; larger and smaller ones, and surveys, do without."""
-    spacing: Spacing = "uniform"
-    """Levels stepped through, see :func:`radiodiff.inverse.levels.choose_levels`."""
-    resampling: Resampling = "systematic"
-    """How parents are drawn; ``none`` keeps every particle with its weight."""
-    ess_threshold: float = Field(default=0.5, gt=0, le=1)
-    """Resample when the effective sample size is at most this share of M."""
-    clip: bool = True
-    """Limit the estimate of the clean map to [-1, 1]; never where the measurements are
-    ``fixed_level``."""
-
-    @model_validator(mode="after")
-    def _check(self) -> FilterSettings:
-        c = self.stochasticity
-        if not isinstance(c, str) and not 0.0 <= c <= 1.0:
-            raise ValueError(f"stochasticity is {c!r}; allowed are 'ddpm' and numbers in [0, 1]")
-        if self.guidance and self.method != "combined":
-            raise ValueError(f"guidance goes with method combined, not with {self.method}")
-        if self.repaint_jumps and (self.method == "published" or self.weighted):
-            raise ValueError(
-                "repaint_jumps goes with combined, and with matched unless it is shared"
-            )
-        return self
-
-    @property
-    def weighted(self) -> bool:
-        """Whether ``matched`` follows one noisy path of the measurements with weights."""
-        by_default = self.noise_path == "auto" and self.stochasticity == "ddpm"
-        return self.method == "matched" and (self.noise_path == "common_noise" or by_default)
 
 
-CALIBRATED = FilterSettings(stochasticity="ddpm", spacing="log_snr")
-"""Settings whose samples have the posterior's spread: with a prior of levels, with enough steps;
-with another one, in the limit of many particles too. The defaults of :class:`FilterSettings` aim at
-the mean map."""
+class Preset(Settings):
+    """A way to reconstruct maps. ``pipeline(measurements, **dict(preset))`` takes all of it."""
 
-MEAN_MAP = FilterSettings(
-    self_ensemble=True, spacing="mean_map", min_noise_std=0.05, walls=True, path_loss_model=True
+    sampler: AnySampler
+    refinement: RefinementSettings = RefinementSettings()
+    num_inference_steps: int = Field(default=100, ge=1)
+    num_particles: int = Field(default=5, ge=1)
+
+
+CALIBRATED = Preset(sampler=FixedLevel(stochasticity="ddpm", spacing="log_snr"), num_particles=20)
+"""Samples with the posterior's spread, by a prior that takes a noise level for every pixel."""
+
+CALIBRATED_BY_WEIGHTS = Preset(
+    sampler=CommonNoise(stochasticity="ddpm", spacing="log_snr"), num_particles=64
 )
-"""Settings for the mean map in few steps, with a prior of levels: what the pipeline takes with one
-if nothing else is asked."""
+"""Samples with the posterior's spread by any prior, in the limit of many particles."""
+
+MEAN_MAP = Preset(
+    sampler=FixedLevel(self_ensemble=True, spacing="mean_map", min_noise_std=0.05),
+    refinement=RefinementSettings(walls=True, path_loss_model=True),
+    num_inference_steps=4,
+    num_particles=12,
+)
+"""The mean map in few steps, by a prior that takes a noise level for every pixel."""
+
+MEAN_MAP_BY_NOISE = Preset(sampler=IndependentNoise())
+"""The mean map by any prior."""
+
+
+def takes_level_map(prior: nn.Module) -> bool:
+    """Tell whether a prior takes a noise level for every pixel."""
+    return bool(getattr(prior.config, "level_map", False))
+
+
+def preset_for(prior: nn.Module) -> Preset:
+    """Return the preset that a prior gets where no sampler is given."""
+    return MEAN_MAP if takes_level_map(prior) else MEAN_MAP_BY_NOISE

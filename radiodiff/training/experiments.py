@@ -117,7 +117,8 @@ class PriorSettings(Settings):
     attention: bool
     norm_num_groups: int = Field(16, ge=1)
     level_map: bool = False
-    """The network takes a noise level for every pixel, which ``filter.noise_path: held`` needs."""
+    """The network takes a noise level for every pixel, which ``sampler.method: fixed_level``
+    needs."""
 
 
 class PriorExperiment(Experiment):
