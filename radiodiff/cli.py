@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
 import yaml
 
 import radiodiff
 from radiodiff.config import Settings, SettingsT, load_config, save_config
+from radiodiff.config_keys import config_keys, format_keys
 from radiodiff.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
+SHIPPED = Path(__file__).parents[1] / "configs"
+"""The configurations beside the package in a checkout."""
 WORKER_PREFIX = f"{InputError.__module__}.{InputError.__qualname__}: "
 """How a traceback introduces the message of an InputError."""
 
@@ -37,22 +44,76 @@ def parse_config(
         default_config: the file used when ``--config`` is not given; None makes it required.
         add_arguments: adds the script's own options to the parser.
         shortcuts: option -> key it sets, such as ``{"--data": "data.root"}``.
+
+    Raises:
+        InputError: no configuration is given and none is shipped as the default, or it is wrong.
     """
     shortcuts = {} if shortcuts is None else shortcuts
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config", default=default_config, required=default_config is None)
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value")
+    parser = _Parser(model, description)
+    parser.add_argument(
+        "--config",
+        default=default_config,
+        metavar="FILE.yaml",
+        help="the configuration" + (f"; {default_config} if not given" if default_config else ""),
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="a value instead of the file's"
+    )
     if add_arguments is not None:
         add_arguments(parser)
     for option, key in shortcuts.items():
         parser.add_argument(option, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
     arguments = parser.parse_intermixed_args()
+    if arguments.config is None:
+        shipped = ", ".join(str(path) for path in shipped_configs(model))
+        raise InputError(f"--config FILE.yaml is needed; shipped for this command: {shipped}")
     given = {key: getattr(arguments, key) for key in shortcuts.values()}
     # A JSON string is a YAML string, whatever the value holds.
     set_keys = [f"{key}={json.dumps(text)}" for key, text in given.items() if text is not None]
     config = load_config(arguments.config, model, [*arguments.overrides, *set_keys])
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(), flush=True)
     return config, arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help also lists the keys of the configuration."""
+
+    def __init__(self, model: type[Settings], description: str) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self._model = model
+
+    def format_help(self) -> str:
+        """Return argparse's own text, the keys, and the shipped configurations."""
+        width = shutil.get_terminal_size().columns
+        shipped = "\n".join(f"  {path}" for path in shipped_configs(self._model))
+        return (
+            f"{super().format_help()}\nkeys of the configuration:\n"
+            f"{format_keys(config_keys(self._model), width)}\n"
+            f"\nshipped configurations of this command:\n{shipped}\n"
+        )
+
+
+def shipped_configs(model: type[Settings]) -> list[Path]:
+    """Return the shipped configurations that ``model`` reads, relative to the current folder."""
+    fitting = [path for path in sorted(SHIPPED.rglob("*.yaml")) if _fits(path, model)]
+    return [Path(os.path.relpath(path)) for path in fitting]
+
+
+def _fits(path: Path, model: type[Settings]) -> bool:
+    try:
+        load_config(path, model)
+    except InputError:
+        return False
+    return True
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Add ``--resume`` to a training script."""
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest complete checkpoint"
+    )
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
@@ -72,6 +133,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
 
 def provenance(config: Settings, device: str | torch.device) -> dict[str, Any]:
     """Return what made a result: versions, git revision, device and the whole configuration."""
+    import torch  # here, so that a command line is answered before it is loaded
+
     return {
         "radiodiff": radiodiff.__version__,
         "git_revision": _git_revision(),

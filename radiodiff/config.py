@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,11 +18,16 @@ from pydantic_core import ErrorDetails
 
 from radiodiff.errors import InputError
 
+Precision = Literal["fp32", "bf16", "fp16"]
+"""What networks compute in."""
+
 
 class Settings(BaseModel):
     """Base of every configuration section: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

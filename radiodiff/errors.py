@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Raised for input a user can mend; scripts print it as one line and exit with status 2.
+    """Raised for input that a user can fix; scripts print it as one line and exit with status 2.
 
     The message says what was found, where, and what is allowed or how to fix it.
     """

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
 
+from radiodiff.config import Precision
 from radiodiff.errors import InputError
-
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def on_cpu() -> bool:

@@ -15,17 +15,19 @@ Source: RadioMapSeer (Yapar et al., "The first pathloss radio map prediction cha
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
-Array = TypeVar("Array", float, np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", float, np.ndarray, "torch.Tensor")
 
 GAIN_MIN_DB = -147.0
-"""Path gain of level 0: anything weaker is truncated to it."""
+"""Path gain of gray level 0: anything weaker is truncated to it."""
 GAIN_MAX_DB = -47.84
-"""Path gain of level 255: free space at 1 m and 5.9 GHz."""
+"""Path gain of gray level 255: free space at 1 m and 5.9 GHz."""
 GAIN_RANGE_DB = GAIN_MAX_DB - GAIN_MIN_DB
 NOISE_FLOOR_DB = -127.0
 NOISE_FLOOR_GRAY = 0.2
@@ -80,15 +82,15 @@ def model_std_to_db(std_model: Array) -> Array:
 
 
 def gray_to_level(gray: np.ndarray) -> np.ndarray:
-    """Quantise gray to uint8 levels 0..255: clipped, then rounded to the nearest."""
+    """Quantise gray to uint8 gray levels 0..255: clipped, then rounded to the nearest."""
     return np.rint(np.clip(gray, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def level_to_gray(level: np.ndarray) -> np.ndarray:
-    """Convert uint8 levels to float32 gray in [0, 1]."""
+    """Convert uint8 gray levels to float32 gray in [0, 1]."""
     return level.astype(np.float32) / np.float32(255.0)
 
 
 def db_to_level(gain_db: np.ndarray) -> np.ndarray:
-    """Quantise path gain in dB to the uint8 levels of a RadioMapSeer image."""
+    """Quantise path gain in dB to the uint8 gray levels of a RadioMapSeer image."""
     return gray_to_level(db_to_gray(np.asarray(gain_db, dtype=np.float64)))

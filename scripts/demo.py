@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.experiments.demo import DemoConfig, run_demo
+from radiodiff.experiments.settings import DemoConfig
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 
@@ -11,6 +11,8 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 def main() -> None:
     """Run the demo and print what it found."""
     config, _ = parse_config(DemoConfig, __doc__, default_config=str(DEFAULT_CONFIG))
+    from radiodiff.experiments.demo import run_demo
+
     print(f"\n{run_demo(config)}")
     print(f"wrote demo.png, table.md, survey.csv and survey/ in {config.output}")
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.evaluation.predictions import EvaluateConfig, evaluate_predictions
-from radiodiff.evaluation.tables import markdown_table
+from radiodiff.evaluation.settings import EvaluateConfig
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "small" / "evaluate.yaml"
 
@@ -17,6 +16,9 @@ def main() -> None:
         default_config=str(DEFAULT_CONFIG),
         shortcuts={"--predictions": "predictions", "--data": "data.root"},
     )
+    from radiodiff.evaluation.predictions import evaluate_predictions
+    from radiodiff.evaluation.tables import markdown_table
+
     scores = evaluate_predictions(config)
     print(f"\n{markdown_table({config.method: scores.means()})}")
     print(f"{len(scores.names)} maps scored")

@@ -1,20 +1,22 @@
 """Reconstruct radio maps from sparse noisy samples (RadioDiff-Inverse).
 
-With ``--measurements survey.csv`` the map behind a survey; without, a benchmark on a RadioMapSeer
-tree.
+With ``--measurements FILE`` the map behind a survey, which is a table of samples; without, a
+benchmark on a RadioMapSeer tree. With nothing at all the shipped benchmark, on a few simulated maps
+where there is no dataset.
 """
 
 import argparse
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
-from radiodiff.experiments.inverse_benchmark import InverseConfig, format_summary, run_benchmark
-from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.settings import InverseConfig
+
+DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "small" / "infer_inverse.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the option that selects the survey mode."""
-    parser.add_argument("--measurements", type=Path, help="CSV of a survey")
+    parser.add_argument("--measurements", type=Path, help="table of samples (CSV, JSON, XLSX, ...)")
 
 
 def main() -> None:
@@ -23,19 +25,60 @@ def main() -> None:
     add_arguments(mode)
     measurements: Path | None = mode.parse_known_args()[0].measurements
     if measurements is None:
-        benchmark, _ = parse_config(InverseConfig, __doc__, add_arguments=add_arguments)
-        print(format_summary(run_benchmark(benchmark)))
-        print(f"wrote {benchmark.output}")
-        return
-    survey, _ = parse_config(SurveyConfig, __doc__, add_arguments=add_arguments)
-    report = reconstruct_survey(measurements, survey)
-    row, column = report["transmitter"]["row_column"]
-    print(
-        f"{report['samples']} samples on {report['shape'][0]} x {report['shape'][1]} cells, "
-        f"median standard deviation {report['median_std_db']:.1f} dB, "
-        f"transmitter at row {row:.1f}, column {column:.1f}"
+        reconstruct_known_maps()
+    else:
+        reconstruct_measured_map(measurements)
+
+
+def reconstruct_known_maps() -> None:
+    """Run the benchmark, by default the shipped one."""
+    config, arguments = parse_config(
+        InverseConfig,
+        __doc__ or "",
+        default_config=str(DEFAULT_CONFIG),
+        add_arguments=add_arguments,
     )
-    print(f"wrote {survey.output}")
+    from radiodiff.experiments.inverse_benchmark import format_summary, run_benchmark
+    from radiodiff.experiments.inverse_report import on_simulated_maps, write_report
+
+    asked_for_data = any(key.startswith("data") for key in arguments.overrides)
+    shipped = arguments.config == str(DEFAULT_CONFIG) and not asked_for_data
+    if shipped and not config.data.root.exists():
+        print(
+            f"\n{config.data.root} does not exist, so this run simulates a few maps and "
+            "reconstructs those; data.root=FOLDER names a dataset",
+            flush=True,
+        )
+        config = on_simulated_maps(config)
+    summary = run_benchmark(config)
+    write_report(config.output, summary)
+    print(format_summary(summary))
+    print(f"wrote table.md, maps.png, metrics.csv, summary.json and maps.npz in {config.output}")
+
+
+def reconstruct_measured_map(measurements: Path) -> None:
+    """Reconstruct the map behind a survey."""
+    from radiodiff.errors import InputError
+    from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+    from radiodiff.experiments.survey_groups import survey_configs
+
+    survey, _ = parse_config(SurveyConfig, __doc__ or "", add_arguments=add_arguments)
+    configs = survey_configs(measurements, survey)
+    for config in configs:
+        try:
+            report = reconstruct_survey(measurements, config)
+        except InputError as error:
+            if len(configs) == 1:
+                raise
+            print(f"note: no map in {config.output}: {error}", flush=True)
+            continue
+        row, column = report["transmitter"]["row_column"]
+        print(
+            f"{report['samples']} samples on {report['shape'][0]} x {report['shape'][1]} pixels, "
+            f"median standard deviation {report['median_std_db']:.1f} dB, "
+            f"transmitter at row {row:.1f}, column {column:.1f}"
+        )
+        print(f"wrote {config.output}")
 
 
 if __name__ == "__main__":

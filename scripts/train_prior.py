@@ -1,13 +1,15 @@
 """Train the unconditional DDPM prior of RadioDiff-Inverse."""
 
-from radiodiff.cli import parse_config, run_main
-from radiodiff.training.experiments import PriorExperiment, add_resume, train_stage
-from radiodiff.training.tasks import PriorTask
+from radiodiff.cli import add_resume, parse_config, run_main
+from radiodiff.training.settings import PriorExperiment
 
 
 def main() -> None:
     """Read the configuration and train."""
     config, arguments = parse_config(PriorExperiment, __doc__ or "", add_arguments=add_resume)
+    from radiodiff.training.experiments import train_stage
+    from radiodiff.training.tasks import PriorTask
+
     train_stage(config, PriorTask, arguments.resume)
 
 

@@ -1,4 +1,7 @@
-"""Prints the variance table of decoupled_diffusion.md, in seconds: exact predictors, N(0, s^2)."""
+"""Prints the variance table of docs/explanation/decoupled_diffusion.md in seconds.
+
+Exact predictors, data N(0, s^2).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def predict(z: Tensor, t: Tensor, variance: float) -> tuple[Tensor, Tensor]:
 
 
 def bridge_ratio(variance: float, steps: int, noise: bool) -> float:
-    """Push the variance through eq. (16), whose step is linear in the state and in its noise."""
+    """Push the variance through RadioDiff, eq. (16): linear in the state and in its noise."""
     zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     result = 1.0
     for t, t_next in pairwise(time_grid(steps)):

@@ -1,4 +1,4 @@
-"""Figures of docs/inverse.md that need a trained prior.
+"""Figures of docs/findings/inverse.md that need a trained prior.
 
 `python studies/inverse_study.py STUDY PRIOR ROOT [--split all --part test --maps 28]`, where STUDY
 is one of the functions below and ROOT a RadioMapSeer tree. Each prints the rows of its table.
@@ -22,29 +22,26 @@ from torch import Tensor
 
 from radiodiff.cli import run_main
 from radiodiff.data.measurements import Measurements, measure, pixel_mask
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.evaluation import metrics
 from radiodiff.experiments.inverse_benchmark import load_pipeline, score
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.presets import CALIBRATED, CALIBRATED_BY_WEIGHTS, MEAN_MAP
 from radiodiff.inverse.quadtree import quadtree_estimate
+from radiodiff.inverse.sampler import Sampler
 from radiodiff.inverse.samplers import (
     Candidates,
     Combined,
     FixedLevel,
     IndependentNoise,
     Published,
-    Sampler,
 )
 from radiodiff.inverse.sensing import locate_transmitter, shadow_mask
-from radiodiff.inverse.settings import (
-    CALIBRATED,
-    CALIBRATED_BY_WEIGHTS,
-    MEAN_MAP,
-    RefinementSettings,
-)
+from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.inverse.tiling import tile_starts
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.procedural import procedural_city
@@ -138,7 +135,16 @@ class Study:
         return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-COLUMNS = ("psnr", "ssim", "iou", "transmitter_m", "coverage_90", "quantile_90", "seconds")
+COLUMNS = (
+    "psnr",
+    "ssim",
+    "iou",
+    "iou_gain",
+    "transmitter_m",
+    "coverage_90",
+    "quantile_90",
+    "seconds",
+)
 
 
 def print_row(label: str, found: dict[str, float]) -> None:
@@ -289,6 +295,7 @@ def survey(study: Study) -> None:
                         "value": "received_dbm",
                         "transmit_power_dbm": TRANSMIT_POWER_DBM,
                         "noise_std_db": float(model_std_to_db(0.05)),
+                        "resolution_m": 1.0,
                         "origin": (0, 0),
                         "shape": measured.mask.shape[-2:],
                     },

@@ -1,4 +1,4 @@
-"""Figures of docs/inverse.md: `python studies/inverse_tables.py NAME ROOT`.
+"""Figures of docs/findings/inverse.md: `python studies/inverse_tables.py NAME ROOT`.
 
 NAME is closed-forms, walls or baselines.
 """
@@ -19,12 +19,12 @@ from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.prior import build_noise_schedule
+from radiodiff.inverse.sampler import Sampler
 from radiodiff.inverse.samplers import (
     Candidates,
     CommonNoise,
     IndependentNoise,
     Published,
-    Sampler,
 )
 from radiodiff.inverse.sensing import locate_transmitter, shadow_mask
 from radiodiff.units import model_to_gray
@@ -157,22 +157,28 @@ def baselines(root: Path) -> None:
 
 
 def score(gain: np.ndarray, item: Sample) -> list[float]:
-    """PSNR, SSIM, IoU of buildings and error of the transmitter in metres."""
+    """PSNR, SSIM, IoU with the dataset's building image and with the footprint, error in metres."""
     gray = model_to_gray(torch.from_numpy(gain)).clamp(0.0, 1.0)
     truth = model_to_gray(item["gain"][0])
     position = torch.from_numpy(locate_transmitter(gain).position)
+    ious = metrics.building_ious(
+        torch.from_numpy(shadow_mask(gain)), item["buildings_png"][0], item["buildings"][0]
+    )
     return [
         float(metrics.psnr(gray, truth)),
         float(metrics.ssim(gray, truth)),
-        float(metrics.iou(torch.from_numpy(shadow_mask(gain)), item["buildings"][0])),
+        *(float(value) for value in ious.values()),
         float(metrics.transmitter_error_m(position, item["transmitter"])),
     ]
 
 
 def print_scores(label: str, scores: list[list[float]]) -> None:
     """Print one row of the table of baselines."""
-    psnr, ssim, iou, metres = np.mean(scores, axis=0)
-    print(f"| {label} | {psnr:.2f} | {ssim:.3f} | {iou:.3f} | {metres:.2f} |", flush=True)
+    psnr, ssim, iou, iou_gain, metres = np.mean(scores, axis=0)
+    print(
+        f"| {label} | {psnr:.2f} | {ssim:.3f} | {iou:.3f} | {iou_gain:.3f} | {metres:.2f} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

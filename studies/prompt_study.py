@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from radiodiff.data.radiomapseer import DataConfig, build_dataset
+from radiodiff.data.radiomapseer import build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.units import model_to_gray
 
 BINS = 40

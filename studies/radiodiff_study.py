@@ -13,7 +13,8 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from radiodiff.data.radiomapseer import DataConfig, SplitName, build_dataset
+from radiodiff.data.radiomapseer import build_dataset
+from radiodiff.data.settings import DataConfig, SplitName
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline

@@ -16,7 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from radiodiff.cli import run_main
-from radiodiff.data.radiomapseer import DataConfig, build_dataset
+from radiodiff.data.radiomapseer import build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation.figures import save_figure

@@ -1,4 +1,4 @@
-"""Makes the figure and the comparison of engines in docs/simulator_data.md.
+"""Makes the figure and the comparison of engines in docs/findings/simulator.md.
 
 python studies/simulator_data.py maps outputs/small/simulated     # docs/images/simulated_maps.png
 python studies/simulator_data.py engines                          # needs the extra raytrace
@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from radiodiff.cli import run_main
-from radiodiff.data.radiomapseer import RadioMapSeer, Simulation
+from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.dataset import choose_transmitters
 from radiodiff.simulate.procedural import procedural_city
+from radiodiff.simulate.settings import Simulation
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, NOISE_FLOOR_DB, model_to_db
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -77,7 +77,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_tree(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a tree of one's own; takes the arguments of write_tree after root."""
+    """A function that writes a custom tree; takes the arguments of write_tree after root."""
     return lambda **options: write_tree(tmp_path / "tree", **options)
 
 

@@ -9,25 +9,23 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 
 from radiodiff.config import Settings, load_config
 from radiodiff.evaluation.paper import printed_rows, settings_of
-from radiodiff.evaluation.predictions import EvaluateConfig
-from radiodiff.experiments.demo import DemoConfig
-from radiodiff.experiments.generation import GenerateConfig
-from radiodiff.experiments.inverse_benchmark import InverseConfig
+from radiodiff.evaluation.settings import EvaluateConfig
 from radiodiff.experiments.reproduce.settings import ReproduceConfig, ScoreTable
 from radiodiff.experiments.reproduce.training import load_stage
+from radiodiff.experiments.settings import DemoConfig, GenerateConfig, InverseConfig
 from radiodiff.experiments.survey import SurveyConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
-from radiodiff.simulate.dataset import SimulateConfig
+from radiodiff.simulate.settings import SimulateConfig
 from radiodiff.training.baseline_settings import BaselineExperiment
-from radiodiff.training.decoder import DecoderExperiment
-from radiodiff.training.experiments import (
+from radiodiff.training.settings import (
+    DecoderExperiment,
+    EncodeConfig,
     Experiment,
     LDMExperiment,
     PriorExperiment,
     VAEExperiment,
 )
-from radiodiff.training.latents import EncodeConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MODELS: dict[str, type[Settings]] = {

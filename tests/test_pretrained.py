@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from radiodiff.data.measurements import Measurements, measure, pixel_mask
-from radiodiff.data.radiomapseer import DataConfig, build_dataset
+from radiodiff.data.radiomapseer import build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation import metrics
-from radiodiff.experiments.methods import MethodSettings, load_method, predict_maps
+from radiodiff.experiments.methods import load_method, predict_maps
+from radiodiff.experiments.settings import MethodSettings
 from radiodiff.inverse.interpolation import kriging, linear
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline

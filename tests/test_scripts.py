@@ -70,7 +70,7 @@ def test_the_demo_leaves_a_figure_a_table_a_survey_and_its_provenance(tmp_path: 
         "sampling_steps=1",
         "num_particles=1",
         "num_inference_steps=2",
-        "survey.measurements=2000",
+        "survey.points=2000",
         "survey.held_out=200",
     )
     assert status == 0

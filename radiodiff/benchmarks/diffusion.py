@@ -1,8 +1,8 @@
 """Speed of RadioDiff at the paper's size: sampling and training, plain against fast.
 
 The plain path computes in float32 on contiguous tensors and encodes the prompt at every step. The
-fast one computes in bfloat16 on channels-last tensors and encodes it once. Both run by turns within
-one process, so that a machine that slows down slows both, and what is quoted is their ratio.
+fast one computes in bfloat16 on channels-last tensors and encodes it once. Both run alternately
+within one process, so that a machine that slows down slows both, and their ratio is quoted.
 """
 
 from __future__ import annotations

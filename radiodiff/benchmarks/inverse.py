@@ -16,7 +16,8 @@ from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.particles import Denoiser
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, make_denoiser
-from radiodiff.inverse.samplers import Combined, FixedLevel, Published, Sampler
+from radiodiff.inverse.sampler import Sampler
+from radiodiff.inverse.samplers import Combined, FixedLevel, Published
 from radiodiff.units import MAP_SIZE
 
 PARTICLES, STEPS = 5, 100
@@ -84,7 +85,7 @@ def image_prior() -> UNet2DModel:
 def time_image_prior() -> tuple[float, float]:
     """Return the seconds of one step of the paper's prior, in float32 and in bfloat16.
 
-    Both are timed by turns, so both are in memory.
+    Both are timed alternately, so both are in memory.
     """
     plain = image_prior().eval()
     fast = deepcopy(plain)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 
+from radiodiff.data.polygons import rasterise
 from radiodiff.memory import peak_memory
 from radiodiff.simulate.dominant_path import Layout
-from radiodiff.simulate.polygons import rasterise
 from radiodiff.units import MAP_SIZE
 
 CORNERS = (50, 150, 400)

@@ -1,4 +1,4 @@
-"""How the benchmarks time a call: the fastest of several, taken in turns with what it is held to.
+"""How the benchmarks time a call: the fastest of several, alternating with its comparison.
 
 A machine that slows down then slows both alike, and what is quoted is their ratio.
 """
@@ -20,7 +20,7 @@ def fastest(run: Callable[[], Result], repeats: int) -> tuple[float, Result]:
 def fastest_in_turns(
     runs: Sequence[Callable[[], Result]], repeats: int
 ) -> list[tuple[float, Result]]:
-    """Call several functions in turns, ``repeats`` times each after a warm-up.
+    """Call several functions alternately, ``repeats`` times each after a warm-up.
 
     Returns:
         The seconds of the fastest call of each, and the result of the last.

@@ -17,21 +17,22 @@ from typing import Any, Literal
 import torch
 
 from radiodiff.benchmarks.data import write_noise_tree
-from radiodiff.config import load_config
+from radiodiff.config import Precision, load_config
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.models.vae import build_vae
-from radiodiff.processes import Precision, open_accelerator
+from radiodiff.processes import open_accelerator
 from radiodiff.training.baselines import BaselineExperiment, FirstUNetTask, RMEGANTask
 from radiodiff.training.checkpoints import CheckpointWriter
 from radiodiff.training.engine import training_batches
-from radiodiff.training.experiments import (
+from radiodiff.training.experiments import open_datasets
+from radiodiff.training.latents import LatentMaps, encode_dataset
+from radiodiff.training.settings import (
+    EncodeConfig,
     Experiment,
     LDMExperiment,
     PriorExperiment,
     VAEExperiment,
-    open_datasets,
 )
-from radiodiff.training.latents import EncodeConfig, LatentMaps, encode_dataset
 from radiodiff.training.stream import MapDataset
 from radiodiff.training.tasks import LDMTask, PriorTask, VAETask
 from radiodiff.training.throughput import Clock
@@ -88,7 +89,7 @@ class StageTiming:
 
     @property
     def checkpoint_share(self) -> float:
-        """Share of the run in which the loop is held up by checkpoints."""
+        """Share of the run in which checkpoints delay the loop."""
         between = self.checkpoint_every * self.batch_size / self.samples_per_second
         return self.checkpoint_seconds / (between + self.checkpoint_seconds)
 

@@ -20,7 +20,7 @@ def read_levels(path: str | Path, shape: tuple[int, int] | None = None) -> np.nd
         shape: (H, W) the image must have; None accepts any.
 
     Returns:
-        (H, W) uint8 levels.
+        (H, W) uint8 gray levels.
 
     Raises:
         InputError: the file is missing, no readable PNG, not 8-bit grayscale or of another size.
@@ -46,10 +46,10 @@ def read_levels(path: str | Path, shape: tuple[int, int] | None = None) -> np.nd
 
 
 def read_mask(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode a mask, a PNG of levels 0 (no) and 255 (yes), into an (H, W) bool array.
+    """Decode a mask, a PNG of gray levels 0 (no) and 255 (yes), into an (H, W) bool array.
 
     Raises:
-        InputError: as :func:`read_levels`, or a level is neither 0 nor 255.
+        InputError: as :func:`read_levels`, or a gray level is neither 0 nor 255.
     """
     levels = read_levels(path, shape)
     mask = levels == 255
@@ -62,7 +62,7 @@ def read_mask(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndar
 
 
 def read_antenna_png(path: str | Path, shape: tuple[int, int]) -> tuple[int, int]:
-    """Return the (row, column) of the one pixel of level 255 in an antenna image.
+    """Return the (row, column) of the one pixel of gray level 255 in an antenna image.
 
     Raises:
         InputError: as :func:`read_mask`, or there is not exactly one such pixel.
@@ -90,7 +90,7 @@ def read_antenna_json(path: str | Path) -> list[tuple[int, int]]:
 
 
 def write_levels(path: str | Path, levels: np.ndarray) -> None:
-    """Write (H, W) uint8 levels as PNG through a temporary file, so that no half file remains."""
+    """Write (H, W) uint8 gray levels as PNG through a temporary file, never half of it."""
     path = Path(path)
     temporary = path.with_name(path.name + ".partial")
     Image.fromarray(levels).save(temporary, format="PNG")

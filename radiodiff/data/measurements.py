@@ -191,7 +191,7 @@ def measure(
     generator: torch.Generator,
     quantise_db: float | None = None,
 ) -> Measurements:
-    """Observe maps through a mask with Gaussian noise, eq. (21): y = A x + n.
+    """Observe maps through a mask with Gaussian noise, y = A x + n: RadioDiff-Inverse, eq. (21).
 
     Args:
         gain: (B, 1, H, W) true maps, model range.

@@ -2,20 +2,22 @@
 
 RadioDiff stacks environment features along the channel axis; its released weights expect those of
 ``PAPER_PROMPT``. A feature is a function of the :class:`Scene` that returns one (H, W) channel;
-adding one to ``PROMPT_FEATURES`` makes it available to every configuration.
+adding one to ``PROMPT_FEATURES`` makes it available to every configuration. Configurations check
+the names, so what takes long to import is imported where it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from skimage.graph import MCP_Geometric
 
-from radiodiff.data.visibility import line_of_sight
 from radiodiff.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,16 @@ def _detour(scene: Scene) -> np.ndarray:
     The way goes from pixel to pixel in eight directions, so it is up to 8 % too long. It is 1
     where there is none, and from the length of the diagonal on.
     """
+    from skimage.graph import MCP_Geometric
+
     walls = np.where(scene.buildings, -1.0, 1.0)  # what is negative cannot be entered
     lengths, _ = MCP_Geometric(walls).find_costs([scene.transmitter])
     return _log_length(lengths.astype(np.float32) ** 2)
 
 
 def _line_of_sight(scene: Scene) -> np.ndarray:
+    from radiodiff.data.visibility import line_of_sight
+
     return _mask_to_channel(line_of_sight(scene.buildings, scene.transmitter))
 
 
@@ -134,6 +140,8 @@ def build_prompt(
 
 def stack_features(features: Sequence[str], scene: Scene) -> torch.Tensor:
     """Stack the features of a scene that has been checked, (C, H, W) float32 in [-1, 1]."""
+    import torch
+
     prompt = np.empty((len(features), *scene.buildings.shape), dtype=np.float32)
     for channel, name in zip(prompt, features, strict=True):
         channel[...] = PROMPT_FEATURES[name](scene)
@@ -154,6 +162,8 @@ def as_mask(mask: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
     Raises:
         InputError: another shape or another value; the message starts with ``name``.
     """
+    import torch
+
     array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"{name}: shape {array.shape}, expected a mask of (rows, columns)")

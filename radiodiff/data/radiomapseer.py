@@ -7,17 +7,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, get_args
+from typing import Any, TypedDict, TypeVar, get_args
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from radiodiff.config import Settings
+from radiodiff.data.footprints import Footprint
 from radiodiff.data.images import read_antenna_json, read_antenna_png, read_levels, read_mask
+from radiodiff.data.layouts import Layouts
 from radiodiff.data.prompts import (
     PAPER_PROMPT,
     Scene,
@@ -25,15 +26,17 @@ from radiodiff.data.prompts import (
     check_transmitter,
     stack_features,
 )
+from radiodiff.data.settings import (
+    BuildingSource,
+    DataConfig,
+    LayoutName,
+    Simulation,
+    Threshold,
+)
 from radiodiff.data.splits import LiteratureSplit, Part, fraction_maps, literature_maps
 from radiodiff.data.tree import gain_folder, require_folder, require_maps, scan_gain, some
 from radiodiff.errors import InputError
 from radiodiff.units import NOISE_FLOOR_GRAY, gray_to_model, level_to_gray
-
-Simulation = Literal["DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"]
-Buildings = Literal["complete", "missing1", "missing2", "missing3", "missing4"]
-Threshold = Literal["none", "thr2"]
-SplitName = Literal["radiounet", "radiodiff", "inverse", "fraction", "all", "explicit"]
 
 ANTENNA_TOLERANCE = 2.0
 """Pixels between a listed transmitter and the centre of the brightest pixels of its gain image; on
@@ -46,13 +49,15 @@ class Sample(TypedDict):
     """One radio map.
 
     ``gain`` (1, H, W) float32, model range; ``prompt`` (C, H, W) float32 in [-1, 1]; ``buildings``
-    (1, H, W) bool; ``transmitter`` (2,) int64, (row, column); ``name`` such as "12_7" (map 12,
-    transmitter 7).
+    (1, H, W) bool, the pixels without gain; ``buildings_png`` (1, H, W) bool, the dataset's image
+    of them, half a pixel off; ``transmitter`` (2,) int64, (row, column); ``name`` such as "12_7"
+    (map 12, transmitter 7).
     """
 
     gain: torch.Tensor
     prompt: torch.Tensor
     buildings: torch.Tensor
+    buildings_png: torch.Tensor
     transmitter: torch.Tensor
     name: str
 
@@ -82,8 +87,10 @@ class RadioMapSeer(Dataset[Sample]):
         maps: map ids; None takes every map of ``gain/{simulation}``, ascending.
         simulation: propagation model. With "cars..." the prompt's vehicles come from ``png/cars``.
         transmitters: numbers that every map must have; None takes those present, ascending.
-        buildings: the building images given as prompt; "missing1" .. "missing4" lack so many.
-        buildings_version: which of the versions 1 .. 6 of an incomplete layout.
+        layout: the buildings given as prompt; "missing1" .. "missing4" lack one to four of them.
+        layout_version: which of the versions 1 .. 6 of an incomplete layout.
+        buildings: what footprints are made from, see :class:`radiodiff.data.layouts.Layouts`.
+            They are kept in memory, 130 kB per map of 256 x 256.
         prompt_features: names from :data:`radiodiff.data.prompts.PROMPT_FEATURES`.
         threshold: "thr2" applies :func:`apply_threshold` to the gain.
         cache: keep decoded images in memory as 8-bit arrays. Worker processes started after
@@ -101,18 +108,16 @@ class RadioMapSeer(Dataset[Sample]):
         *,
         simulation: Simulation = "DPM",
         transmitters: Sequence[int] | None = None,
-        buildings: Buildings = "complete",
-        buildings_version: int = 1,
+        layout: LayoutName = "complete",
+        layout_version: int = 1,
+        buildings: BuildingSource = "auto",
         prompt_features: Sequence[str] = PAPER_PROMPT,
         threshold: Threshold = "none",
         cache: bool = True,
     ) -> None:
         self.root = Path(root)
         self.gain_folder = gain_folder(self.root, simulation)
-        self.buildings_folder = self.root / "png" / f"buildings_{buildings}"
-        if buildings != "complete":
-            self.buildings_folder /= str(buildings_version)
-        require_folder(self.buildings_folder)
+        self._layouts = Layouts(self.root, layout, layout_version, buildings)
         check_features(prompt_features)
         self.prompt_features = tuple(prompt_features)
         self.threshold = threshold
@@ -142,10 +147,16 @@ class RadioMapSeer(Dataset[Sample]):
                 f"{self.gain_folder}: {len(absent)} of {len(self.pairs)} transmitter images are "
                 f"missing, {some(absent)}; complete the folder or ask for other transmitters"
             )
+        self._pairs_of_map: dict[int, list[tuple[int, int]]] = {}
+        for pair in self.pairs:
+            self._pairs_of_map.setdefault(pair[0], []).append(pair)
         levels = apply_threshold(level_to_gray(np.arange(256, dtype=np.uint8)), threshold)
         self._model_of_level = gray_to_model(levels).astype(np.float32)
         self._cache: dict[Path, Any] | None = {} if cache else None
-        self.shape: tuple[int, int] = self._buildings(map_ids[0], shape=None).shape
+        image = self._layouts.image(map_ids[0], shape=None)
+        self.shape: tuple[int, int] = (
+            read_levels(self._gain_file(*self.pairs[0])) if image is None else image
+        ).shape
         """(H, W) of every map."""
 
     def __len__(self) -> int:
@@ -153,13 +164,14 @@ class RadioMapSeer(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         map_id, transmitter_id = self.pairs[index]
-        buildings = self._buildings(map_id, self.shape)
-        transmitter = self._transmitter(map_id, transmitter_id, buildings)
-        scene = Scene(buildings, transmitter, self._vehicles(map_id))
+        footprint = self.footprint(index)
+        transmitter = self._transmitter(map_id, transmitter_id)
+        scene = Scene(footprint.mask, transmitter, self._vehicles(map_id))
         return {
             "gain": torch.from_numpy(self._model_of_level.take(self.levels(index)))[None],
             "prompt": stack_features(self.prompt_features, scene),
-            "buildings": torch.from_numpy(buildings.copy())[None],
+            "buildings": torch.from_numpy(footprint.mask.copy())[None],
+            "buildings_png": torch.from_numpy(footprint.png.copy())[None],
             "transmitter": torch.tensor(transmitter, dtype=torch.int64),
             "name": self.name(index),
         }
@@ -170,12 +182,17 @@ class RadioMapSeer(Dataset[Sample]):
         return f"{map_id}_{transmitter}"
 
     def levels(self, index: int) -> np.ndarray:
-        """Return the (H, W) uint8 levels of a gain image as stored, before any threshold."""
+        """Return the (H, W) uint8 gray levels of a gain image as stored, before any threshold."""
         return self._levels(*self.pairs[index])
 
-    def building_mask(self, index: int) -> np.ndarray:
-        """Return the (H, W) bool mask of the buildings that an item's prompt shows."""
-        return self._buildings(self.pairs[index][0], self.shape)
+    def footprint(self, index: int) -> Footprint:
+        """Return the buildings that an item's prompt shows, with their polygons."""
+        map_id, transmitter_id = self.pairs[index]
+        return self._footprint(map_id).opened_at(self._transmitter(map_id, transmitter_id))
+
+    def building_sources(self) -> dict[str, int]:
+        """Return what buildings are made from (polygon, png, gain) -> number of maps."""
+        return self._layouts.sources({map_id for map_id, _ in self.pairs})
 
     def preload(self) -> None:
         """Decode every image into the cache, with a progress bar.
@@ -186,17 +203,20 @@ class RadioMapSeer(Dataset[Sample]):
         if self._cache is None:
             raise InputError(f"{self.root}: preload needs the cache; set data.cache to true")
         for index, (map_id, transmitter) in enumerate(tqdm(self.pairs, desc="decode", leave=False)):
-            self._transmitter(map_id, transmitter, self._buildings(map_id, self.shape))
+            self._transmitter(map_id, transmitter)
             self._vehicles(map_id)
             self.levels(index)
 
+    def _gain_file(self, map_id: int, transmitter_id: int) -> Path:
+        return self.gain_folder / f"{map_id}_{transmitter_id}.png"
+
     def _levels(self, map_id: int, transmitter_id: int) -> np.ndarray:
-        path = self.gain_folder / f"{map_id}_{transmitter_id}.png"
+        path = self._gain_file(map_id, transmitter_id)
         return self._cached(path, lambda: read_levels(path, self.shape))
 
-    def _buildings(self, map_id: int, shape: tuple[int, int] | None) -> np.ndarray:
-        path = self.buildings_folder / f"{map_id}.png"
-        return self._cached(path, lambda: read_mask(path, shape))
+    def _footprint(self, map_id: int) -> Footprint:
+        readers = [partial(self._levels, *pair) for pair in self._pairs_of_map[map_id]]
+        return self._layouts.footprint(map_id, self.shape, readers)
 
     def _vehicles(self, map_id: int) -> np.ndarray | None:
         if self.vehicles_folder is None:
@@ -204,9 +224,7 @@ class RadioMapSeer(Dataset[Sample]):
         path = self.vehicles_folder / f"{map_id}.png"
         return self._cached(path, lambda: read_mask(path, self.shape))
 
-    def _transmitter(
-        self, map_id: int, transmitter_id: int, buildings: np.ndarray
-    ) -> tuple[int, int]:
+    def _transmitter(self, map_id: int, transmitter_id: int) -> tuple[int, int]:
         image = self.antenna_images / f"{map_id}_{transmitter_id}.png"
 
         def read() -> tuple[int, int]:
@@ -214,6 +232,7 @@ class RadioMapSeer(Dataset[Sample]):
                 position, source = read_antenna_png(image, self.shape), image
             else:
                 position, source = self._listed_transmitter(map_id, transmitter_id)
+            buildings = self._footprint(map_id).opened_at(position).mask
             return check_transmitter(position, buildings, str(source))
 
         return self._cached(image, read)
@@ -251,65 +270,6 @@ class RadioMapSeer(Dataset[Sample]):
         return value
 
 
-class DataConfig(Settings):
-    """Which maps of which tree, and what is read of them."""
-
-    root: Path
-    """The folder that holds gain/ and png/."""
-    split: SplitName = "radiounet"
-    """Published split (radiounet, radiodiff, inverse), fraction (of the maps in the tree), all
-    (every map, as test part only) or explicit (the ids in maps)."""
-    maps: dict[Part, tuple[int, ...]] = Field(default={})
-    """Map ids by part; only with split explicit."""
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Of train, val and test; only with split fraction."""
-    simulation: Simulation = "DPM"
-    """Propagation model: a folder of gain/. Those with "cars" are the dynamic maps (DRM)."""
-    buildings: Buildings = "complete"
-    """The building layout given as prompt; missing1 .. missing4 lack one to four buildings."""
-    buildings_version: int = Field(default=1, ge=1, le=6)
-    """Which of the six random versions of an incomplete layout."""
-    transmitters: tuple[int, int] | None = None
-    """First transmitter and the one after the last, which every map must have. null takes all; in a
-    published split every map must then have the same ones, or the copy is incomplete."""
-    prompt_features: tuple[str, ...] = PAPER_PROMPT
-    """Channels of the prompt, in this order."""
-    threshold: Threshold = "none"
-    """thr2: clip at the noise floor (gray 0.2) and rescale."""
-    cache: bool = True
-    """Keep decoded images in memory (65 kB per map of 256 x 256)."""
-
-    @field_validator("prompt_features")
-    @classmethod
-    def _known_features(cls, features: tuple[str, ...]) -> tuple[str, ...]:
-        check_features(features)
-        return features
-
-    @field_validator("transmitters")
-    @classmethod
-    def _non_empty_range(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and not 0 <= value[0] < value[1]:
-            raise ValueError("expected [first, one after the last] with 0 <= first < last")
-        return value
-
-    @field_validator("fractions")
-    @classmethod
-    def _sum_to_one(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-6:
-            raise ValueError("fractions of train, val and test are not negative and sum to 1")
-        return fractions
-
-    @model_validator(mode="after")
-    def _explicit_maps(self) -> DataConfig:
-        if (self.split == "explicit") != bool(self.maps):
-            raise ValueError("map ids in maps and split explicit go together")
-        ids = [map_id for part in self.maps.values() for map_id in part]
-        if len(ids) != len(set(ids)):
-            twice = next(map_id for map_id in ids if ids.count(map_id) > 1)
-            raise ValueError(f"map {twice} is listed twice in maps; parts must not overlap")
-        return self
-
-
 def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
     """Open one part of the split that the configuration names.
 
@@ -328,8 +288,9 @@ def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
         maps,
         simulation=config.simulation,
         transmitters=transmitters,
+        layout=config.layout,
+        layout_version=config.layout_version,
         buildings=config.buildings,
-        buildings_version=config.buildings_version,
         prompt_features=config.prompt_features,
         threshold=config.threshold,
         cache=config.cache,

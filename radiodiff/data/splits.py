@@ -7,7 +7,7 @@ shuffled with ``numpy.random.RandomState(42)``, plus 1. Map ids run 1 .. 700; ma
 split       train        val          test         source
 ==========  ===========  ===========  ===========  ==============================================
 radiounet   0 .. 500     501 .. 600   601 .. 699   RadioUNet (Levie et al., 2021)
-radiodiff   0 .. 600     (none)       601 .. 699   RadioDiff as released, mended (see below)
+radiodiff   0 .. 600     (none)       601 .. 699   RadioDiff as released, corrected (see below)
 inverse     0 .. 449     450 .. 499   500 .. 699   RadioDiff-Inverse, Sec. V-A: 200 test maps
 ==========  ===========  ===========  ===========  ==============================================
 

@@ -10,17 +10,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from pydantic import Field
 from torch import Tensor
 
-from radiodiff.config import Settings
 from radiodiff.diffusion.losses import paper_loss, released_loss
 from radiodiff.diffusion.process import (
     MIN_TIME,
@@ -31,12 +29,9 @@ from radiodiff.diffusion.process import (
     flow_step,
     time_grid,
 )
+from radiodiff.diffusion.settings import Attenuation, Loss, Mode, Sampler
 from radiodiff.errors import InputError
 
-Attenuation = Literal["constant", "linear"]
-Mode = Literal["released", "mean", "sample"]
-Sampler = Literal["released", "bridge_mean", "probability_flow", "second_order"]
-Loss = Literal["paper", "released"]
 Generators = torch.Generator | list[torch.Generator] | None
 
 _MODE_SAMPLER: dict[str, Sampler] = {
@@ -45,28 +40,6 @@ _MODE_SAMPLER: dict[str, Sampler] = {
     "sample": "second_order",
 }
 _MODE_GRID_POWER = {"released": 1.0, "mean": 1.0, "sample": 2.0}
-
-
-class DecoupledSettings(Settings):
-    """The diffusion process, its loss and its sampler."""
-
-    attenuation: Attenuation = "constant"
-    """f_t constant (the paper's experiments) or linear in t (three-headed network)."""
-    loss: Loss = "released"
-    """``paper``: eq. (20); ``released``: L1 + L2 with weights that depend on t."""
-    mode: Mode = "released"
-    """``released``: eq. (16) as published, between the other two; ``mean``: the least squared
-    error, too smooth; ``sample``: draws with the spread of the data."""
-    sampler: Sampler | None = None
-    """Overrides the sampler of ``mode`` (mean: bridge_mean, sample: second_order)."""
-    grid_power: float | None = Field(default=None, gt=0, le=10)
-    """Overrides the time grid of ``mode``: t_i = (1 - i/n)^power. 1 (released, mean) is uniform
-    in t, 2 (sample) uniform in the noise level sqrt(t)."""
-    time_shift: float = Field(default=1.0, gt=0)
-    """Training times are s t / (1 + (s - 1) t) for uniform t: s > 1 trains more near t = 1, where
-    the map comes from the prompt alone (Esser et al., 2024, eq. (23))."""
-    split_last_step: bool = False
-    """Take the last step in two, the second from t = 1e-4, as the release does on request."""
 
 
 @dataclass
@@ -135,7 +108,7 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
     def add_noise(
         self, z_0: Tensor, noise: Tensor, t: Tensor, coefficients: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """Return z_t, eqs. (13) and (15).
+        """Return z_t: RadioDiff, eq. (13).
 
         Args:
             z_0: data, (N, ...).
@@ -221,7 +194,7 @@ class DecoupledScheduler(SchedulerMixin, ConfigMixin):
         z_t = sample.float()
         *coefficients, eps = (head.float() for head in model_output)
 
-        # 1. Estimate the data, then make the coefficients agree with it (eq. 14).
+        # 1. Estimate the data, then make the coefficients agree with it: RadioDiff, eq. (14).
         z_0 = estimate_data(z_t, coefficients, eps, t)
         slope = coefficients[0] if len(coefficients) == 2 else None
         coefficients = list(attenuation_coefficients(z_0, slope))

@@ -1,4 +1,4 @@
-"""Training losses of the decoupled diffusion: one value per sample, eq. (20) and the released form.
+"""Training losses of the decoupled diffusion, one value per sample: as printed and as released.
 
 ``prediction`` and ``target`` are tuples ``(C, eps)`` or, for linear attenuation, ``(a, b, eps)``:
 the coefficients of f_t first, the noise last, all of shape (N, ...).

@@ -17,7 +17,8 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from radiodiff.data.prompts import PAPER_PROMPT, build_prompt, check_features
-from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, Mode, sample
+from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, sample
+from radiodiff.diffusion.settings import Mode
 from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.units import model_to_db, model_to_gray

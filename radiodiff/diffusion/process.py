@@ -4,14 +4,14 @@ Symbols are the paper's: z_0 data, z_t the state at time t in [0, 1], eps standa
 the attenuation with F(t) = integral of f from 0 to t. Two forms of f_t are known:
 
 =========  ===========  ==================  ==========================================
-name       f_t          F(t)                coefficients, from z_0 + F(1) = 0 (eq. 14)
+name       f_t          F(t)                coefficients, from z_0 + F(1) = 0
 =========  ===========  ==================  ==========================================
 constant   C            C t                 (C,) = (-z_0,)
 linear     a t + b      a t^2 / 2 + b t     (a, b) = (a, -z_0 - a / 2), a ~ N(0, I)
 =========  ===========  ==================  ==========================================
 
-so z_t = z_0 + F(t) + sqrt(t) eps (eqs. 13, 15) and z_1 = eps whatever the data. The network
-predicts the coefficients and eps. ``docs/decoupled_diffusion.md`` derives the marginals and every
+so z_t = z_0 + F(t) + sqrt(t) eps and z_1 = eps whatever the data. The network predicts the
+coefficients and eps. ``docs/explanation/decoupled_diffusion.md`` derives the marginals and every
 sampler.
 """
 
@@ -42,19 +42,27 @@ def attenuation_integral(coefficients: Sequence[Tensor], t: Tensor | float) -> T
 
 
 def attenuation_coefficients(z_0: Tensor, slope: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Solve z_0 + F(1) = 0 (eq. 14): (C,) = (-z_0,), or (a, b) = (slope, -z_0 - slope / 2)."""
+    """Solve z_0 + F(1) = 0, RadioDiff, eq. (14).
+
+    The result is (C,) = (-z_0,), or (a, b) = (slope, -z_0 - slope / 2).
+    """
     return (-z_0,) if slope is None else (slope, -z_0 - slope / 2)
 
 
 def diffuse(z_0: Tensor, coefficients: Sequence[Tensor], eps: Tensor, t: Tensor | float) -> Tensor:
-    """Return z_t = z_0 + F(t) + sqrt(t) eps, eqs. (13) and (15)."""
+    """Return z_t = z_0 + F(t) + sqrt(t) eps: RadioDiff, eq. (13), with mean and variance of
+    RadioDiff, eq. (15).
+    """
     return z_0 + attenuation_integral(coefficients, t) + _expand(t, z_0) ** 0.5 * eps
 
 
 def estimate_data(
     z_t: Tensor, coefficients: Sequence[Tensor], eps: Tensor, t: Tensor | float
 ) -> Tensor:
-    """Return the estimate of z_0 in a prediction: z_t - F(t) - sqrt(t) eps, eq. (13) solved."""
+    """Return the estimate of z_0 in a prediction, z_t - F(t) - sqrt(t) eps.
+
+    This is RadioDiff, eq. (13) solved for z_0.
+    """
     return z_t - attenuation_integral(coefficients, t) - _expand(t, z_t) ** 0.5 * eps
 
 
@@ -66,8 +74,9 @@ def bridge_step(
     t_next: float,
     noise: Tensor,
 ) -> Tensor:
-    """One reverse step of eq. (16), the Brownian bridge between z_t and the predicted data.
+    """One reverse step, the Brownian bridge between z_t and the predicted data.
 
+    RadioDiff, eq. (16):
     z_{t-s} = z_t + F(t-s) - F(t) - s / sqrt(t) eps + sqrt(s (t-s) / t) noise, with s = t - t_next.
     """
     s = t - t_next

@@ -22,6 +22,7 @@ ERROR_LIMIT_DB = 20.0
 """Errors beyond this have the last colour."""
 GAIN_COLOURS = "viridis"
 ERROR_COLOURS = "RdBu_r"
+STD_COLOURS = "magma"
 UNOBSERVED_COLOUR = "0.85"
 VEHICLE_COLOURS = "Blues"
 CURVE_COLOURS = ("C0", "C2", "C1", "C3", "C4", "C5", "C6", "C7", "C8", "C9")
@@ -113,6 +114,58 @@ def comparison_figure(
     _colour_bar(figure, axes, gain_norm, GAIN_COLOURS, "path gain (dB)")
     if results:
         _colour_bar(figure, axes, error_norm, ERROR_COLOURS, "error (dB)")
+    return figure
+
+
+def reconstruction_figure(
+    truth: torch.Tensor,
+    samples: torch.Tensor,
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    names: Sequence[str] = (),
+) -> Figure:
+    """Draw one row per map: truth, samples, mean, standard deviation and error.
+
+    Args:
+        truth: (N, H, W) gray.
+        samples: (N, H, W) gray, NaN where nothing was measured.
+        mean: (N, H, W) gray, the reconstruction.
+        std: (N, H, W) its standard deviation, gray.
+        names: a label for every row.
+
+    Returns:
+        a figure of its own, which pyplot knows nothing of; gain, deviation and error in dB.
+
+    Raises:
+        InputError: a shape does not match the truth's.
+    """
+    for label, maps in (("samples", samples), ("mean", mean), ("std", std)):
+        _require(tuple(maps.shape) == tuple(truth.shape), label, maps, truth)
+    height, width = truth.shape[1:]
+    size = (PANEL_INCHES * 5 + 3.2, PANEL_INCHES * height / width * len(truth) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(truth), 5, squeeze=False)
+    gain_norm = Normalize(GAIN_MIN_DB, GAIN_MAX_DB)
+    std_norm = Normalize(0.0, ERROR_LIMIT_DB / 2)
+    error_norm = Normalize(-ERROR_LIMIT_DB, ERROR_LIMIT_DB)
+    for row, panels in enumerate(axes):
+        for panel, maps in zip(panels[:3], (truth, samples, mean), strict=True):
+            _draw_gain(panel, maps[row], gain_norm)
+        panels[3].imshow(GAIN_RANGE_DB * _array(std[row]), cmap=STD_COLOURS, norm=std_norm)
+        error_db = GAIN_RANGE_DB * (_array(mean[row]) - _array(truth[row]))
+        panels[4].imshow(error_db, cmap=ERROR_COLOURS, norm=error_norm)
+        if names:
+            panels[0].set_ylabel(names[row], fontsize="small")
+    titles = ("truth", "samples", "mean", "standard deviation", "error: mean minus truth")
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize="small")
+    for panel in axes.flat:
+        panel.set_xticks([])
+        panel.set_yticks([])
+    _colour_bar(figure, axes, gain_norm, GAIN_COLOURS, "path gain (dB)")
+    _colour_bar(figure, axes, std_norm, STD_COLOURS, "standard deviation (dB)")
+    _colour_bar(figure, axes, error_norm, ERROR_COLOURS, "error (dB)")
     return figure
 
 

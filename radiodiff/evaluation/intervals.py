@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from radiodiff.evaluation.metrics import Averaging, average
-
-Interval = Literal["seeds", "cities"]
-"""Over the means of the seeds, or of the cities: maps of one city are alike."""
+from radiodiff.evaluation.metrics import average
+from radiodiff.evaluation.settings import Averaging, Interval
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,13 @@ its default, and a table should say which was used:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
 from radiodiff.errors import InputError
+from radiodiff.evaluation.settings import Averaging, PsnrPeak, RmseUnit, SsimWindow
 from radiodiff.units import GAIN_RANGE_DB, RESOLUTION_M
-
-RmseUnit = Literal["gray", "model", "db"]
-PsnrPeak = Literal["full_scale", "truth_range"]
-SsimWindow = Literal["uniform", "gaussian"]
-Averaging = Literal["maps", "pooled"]
 
 _RMSE_SCALE: dict[RmseUnit, float] = {"gray": 1.0, "model": 2.0, "db": GAIN_RANGE_DB}
 
@@ -86,7 +80,9 @@ def psnr(
     peak: PsnrPeak = "full_scale",
     where: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Peak signal-to-noise ratio 10 log10(r^2 / MSE) in dB: RadioDiff, eq. (31); Inverse, eq. (42).
+    """Peak signal-to-noise ratio 10 log10(r^2 / MSE) in dB.
+
+    RadioDiff, eq. (31); RadioDiff-Inverse, eq. (42).
 
     Args:
         prediction: (N, H, W) or (H, W) gray.
@@ -115,8 +111,9 @@ def ssim(
 ) -> torch.Tensor:
     """Structural similarity by scikit-image with ``data_range=1``. Range [-1, 1], 1 is best.
 
-    This is the index of Wang et al. (2004), RadioDiff-Inverse's eq. (43); RadioDiff's eq. (30)
-    prints it without the factor 2 of the covariance.
+    This is the index of Wang et al. (2004): RadioDiff-Inverse, eq. (43). RadioDiff, eq. (30) prints
+    it without the factor 2 of the covariance; it is the product of RadioDiff, eq. (27),
+    RadioDiff, eq. (28) and RadioDiff, eq. (29).
 
     Args:
         prediction: (N, H, W) or (H, W) gray.
@@ -170,6 +167,28 @@ def iou(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     intersection = (predicted & truth).sum(dim=(1, 2)).double()
     union = (predicted | truth).sum(dim=(1, 2)).double()
     return torch.where(union == 0, 1.0, intersection / union.clamp(min=1.0))
+
+
+def building_ious(
+    predicted: torch.Tensor, buildings_png: torch.Tensor, buildings: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Intersection over union with the buildings under both raster rules of the dataset.
+
+    The papers compare with the dataset's building images, which lie half a pixel off the gain
+    images: on a real map a perfect estimate has IoU 0.91 with the image, and 1 with the footprint.
+
+    Args:
+        predicted: (N, H, W) or (H, W) bool, estimated from a map of gain.
+        buildings_png: the same shape, bool, the dataset's building image.
+        buildings: the same shape, bool, the footprint: the pixels without gain.
+
+    Returns:
+        ``iou`` with the image, as in the papers, and ``iou_gain`` with the footprint, (N,) float64.
+
+    Raises:
+        InputError: as :func:`iou`.
+    """
+    return {"iou": iou(predicted, buildings_png), "iou_gain": iou(predicted, buildings)}
 
 
 def transmitter_error_m(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from radiodiff.errors import InputError
-from radiodiff.evaluation.metrics import RmseUnit
+from radiodiff.evaluation.settings import RmseUnit
 
 
 @dataclass(frozen=True)

@@ -12,74 +12,22 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.config import Settings
 from radiodiff.data.images import read_levels
-from radiodiff.data.radiomapseer import DataConfig, apply_threshold, build_dataset
-from radiodiff.data.splits import Part
+from radiodiff.data.radiomapseer import apply_threshold, build_dataset
 from radiodiff.data.tree import some
 from radiodiff.errors import InputError
-from radiodiff.evaluation.metrics import (
-    Averaging,
-    PsnrPeak,
-    RmseUnit,
-    SsimWindow,
-    average,
-    nmse,
-    psnr,
-    rmse,
-    ssim,
-)
+from radiodiff.evaluation.metrics import average, nmse, psnr, rmse, ssim
+from radiodiff.evaluation.settings import Averaging, EvaluateConfig, MetricConfig
 from radiodiff.evaluation.tables import markdown_table
 from radiodiff.units import db_to_gray, level_to_gray
 
 SUFFIXES = (".png", ".npz")
-
-
-class MetricConfig(Settings):
-    """The conventions in which papers differ; :mod:`radiodiff.evaluation.metrics` explains them."""
-
-    rmse_unit: RmseUnit = "gray"
-    """gray (RadioDiff), model (RadioDiff-Inverse, Table I) or db."""
-    psnr_peak: PsnrPeak = "full_scale"
-    """full_scale, or the range of each true map."""
-    ssim_window: SsimWindow = "uniform"
-    """uniform (7 x 7) or gaussian (11 x 11)."""
-    pixels: Literal["all", "outdoor"] = "all"
-    """outdoor leaves the buildings of data.buildings out of NMSE, RMSE and PSNR."""
-    averaging: Averaging = "maps"
-    """maps: mean of every map's PSNR and RMSE; pooled: PSNR and RMSE of the mean squared error."""
-
-
-class EvaluateConfig(Settings):
-    """Predicted maps, the tree they are scored against, and where the scores go."""
-
-    predictions: Path
-    """Folder of predicted maps."""
-    data: DataConfig
-    """The true maps. With threshold thr2 predictions are clipped and rescaled like the truth."""
-    part: Part = "test"
-    """Part of the split that is scored."""
-    method: str = Field(default="prediction", min_length=1)
-    """Name of the row in the table."""
-    missing: Literal["error", "skip"] = "error"
-    """What happens if a map of the part has no prediction; skip scores the others and names it."""
-    metrics: MetricConfig = MetricConfig()
-    """Conventions of the metrics."""
-    output: Path | None = None
-    """Run directory for per_map.csv, summary.json and table.md; null is scores/ in predictions."""
-
-    @property
-    def output_directory(self) -> Path:
-        """Where the scores go."""
-        return self.predictions / "scores" if self.output is None else self.output
 
 
 @dataclass(frozen=True)
@@ -92,6 +40,7 @@ class Scores:
         missing: maps of the part without prediction.
         extra: files that predict no map of the part.
         averaging: how PSNR and RMSE are averaged.
+        buildings: what the buildings of the true maps are made from -> number of maps.
     """
 
     names: list[str]
@@ -99,6 +48,7 @@ class Scores:
     missing: list[str]
     extra: list[str]
     averaging: Averaging
+    buildings: dict[str, int]
 
     def means(self) -> dict[str, float]:
         """Return the mean over maps of every metric."""
@@ -127,6 +77,7 @@ def evaluate_predictions(config: EvaluateConfig) -> Scores:
             "scored": len(scores.names),
             "missing": scores.missing,
             "extra": scores.extra,
+            "buildings": scores.buildings,
             "made_by": provenance(config, "cpu"),
         },
     )
@@ -162,13 +113,20 @@ def score_predictions(config: EvaluateConfig) -> Scores:
         predicted = apply_threshold(predicted, config.data.threshold)
         where = None
         if config.metrics.pixels == "outdoor":
-            where = torch.from_numpy(~dataset.building_mask(index))
+            where = torch.from_numpy(~dataset.footprint(index).mask)
         rows.append(
             score_maps(torch.from_numpy(predicted), torch.from_numpy(truth), config.metrics, where)
         )
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
     scored_names = [names[index] for index in scored]
-    return Scores(scored_names, values, missing, extra, config.metrics.averaging)
+    return Scores(
+        scored_names,
+        values,
+        missing,
+        extra,
+        config.metrics.averaging,
+        dataset.building_sources(),
+    )
 
 
 def score_maps(
@@ -222,7 +180,7 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a predicted map.
 
     Args:
-        path: a PNG of 8-bit levels, or an NPZ with ``gray`` or ``path_gain_db``.
+        path: a PNG of 8-bit gray levels, or an NPZ with ``gray`` or ``path_gain_db``.
         shape: (H, W) it must have.
 
     Returns:

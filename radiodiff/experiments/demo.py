@@ -8,19 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.config import Settings, load_config
+from radiodiff.config import load_config
 from radiodiff.data.measurements import Measurements, measure, pixel_mask
-from radiodiff.data.survey import Grid, read_survey
+from radiodiff.data.survey import read_survey
+from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation.figures import comparison_figure, save_figure
 from radiodiff.evaluation.metrics import iou
-from radiodiff.evaluation.predictions import MetricConfig, score_maps
+from radiodiff.evaluation.predictions import score_maps
+from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.evaluation.tables import markdown_table, mean_values
-from radiodiff.experiments.inverse_benchmark import SamplerSettings, load_pipeline
+from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.settings import DemoConfig
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 from radiodiff.inverse.interpolation import kriging, linear, nearest
 from radiodiff.simulate import dominant_path
@@ -28,43 +30,12 @@ from radiodiff.simulate.city import City
 from radiodiff.simulate.dataset import choose_transmitters
 from radiodiff.simulate.geojson import Projection
 from radiodiff.simulate.procedural import procedural_city
-from radiodiff.units import db_to_gray, gray_to_model, model_to_db, model_to_gray
+from radiodiff.units import RESOLUTION_M, db_to_gray, gray_to_model, model_to_db, model_to_gray
 
 GENERATED = "RadioDiff"
 MEASURED = "RadioDiff-Inverse"
 CORNER = (8.4, 49.0)
 """Longitude and latitude that the survey gives to the city's south-western corner."""
-
-
-class SurveyDemo(Settings):
-    """Measurements that are made up on the city and reconstructed."""
-
-    config: Path
-    """Configuration of ``scripts/infer_inverse.py --measurements``; it gives noise and power."""
-    points: int = Field(ge=10)
-    held_out: int = Field(ge=1)
-    """Further measurements that the reconstruction is compared with."""
-
-
-class DemoConfig(SamplerSettings):
-    """Which weights are shown, and on what; the sampler's settings are the inverse method's."""
-
-    output: Path
-    model: Path
-    """RadioDiff."""
-    city_seed: int = Field(ge=0)
-    """Of the city. Training cities are drawn from other generators, seeded with three numbers."""
-    num_maps: int = Field(ge=1)
-    """Transmitters in that city."""
-    sampling_steps: int = Field(ge=1)
-    """Steps of RadioDiff."""
-    missing_ratio: float = Field(gt=0, lt=1)
-    """Share of pixels without a measurement."""
-    noise_std: float = Field(ge=0)
-    """Noise of a measurement, model range."""
-    survey: SurveyDemo
-    seed: int = Field(ge=0)
-    """Of measurements, particles and measurements."""
 
 
 def run_demo(config: DemoConfig) -> str:
@@ -192,10 +163,16 @@ def _survey(
     survey_config = load_config(
         demo.config,
         SurveyConfig,
-        [f"output={output / 'survey'}", f"prior={config.prior}", f"device={config.device}"],
+        [
+            f"output={output / 'survey'}",
+            f"prior={config.prior}",
+            f"device={config.device}",
+            f"survey.noise_std_db={demo.noise_std_db}",
+            f"survey.transmit_power_dbm={demo.transmit_power_dbm}",
+            f"survey.resolution_m={RESOLUTION_M}",
+        ],
     )
-    settings = survey_config.survey
-    columns, noise_std_db = settings.columns, settings.noise_std_db or 0.0
+    settings, noise_std_db = survey_config.survey, demo.noise_std_db
     # 1. Measurements at outdoor pixels, with noise, in the survey's own units.
     rng = np.random.default_rng(config.seed)
     outdoor = np.argwhere(~city.building_mask)
@@ -203,14 +180,14 @@ def _survey(
     rows, cols = outdoor[chosen].T
     reported = gain_db[rows, cols] + rng.normal(0.0, noise_std_db, len(chosen))
     longitude, latitude = _degrees(rows, cols, len(gain_db))
-    power = settings.transmit_power_dbm or 0.0
     file = output / "survey.csv"
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow([columns.x, columns.y, columns.value])
+        writer.writerow(["longitude", "latitude", "rssi_dbm"])
         for number in range(demo.points):
-            x, y, dbm = longitude[number], latitude[number], reported[number] + power
-            writer.writerow([f"{x:.8f}", f"{y:.8f}", f"{dbm:.2f}"])
+            x, y = longitude[number], latitude[number]
+            received = reported[number] + demo.transmit_power_dbm
+            writer.writerow([f"{x:.8f}", f"{y:.8f}", f"{received:.2f}"])
     # 2. What the map and the measurements that were kept back say about the reconstruction.
     report = reconstruct_survey(file, survey_config)
     survey = read_survey(file, settings)

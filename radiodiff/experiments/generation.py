@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from PIL import Image
-from pydantic import Field
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.config import Settings
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
-from radiodiff.data.splits import Part
-from radiodiff.diffusion.decoupled import Mode
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.experiments.settings import GenerateConfig
 from radiodiff.processes import join_processes
 from radiodiff.training.stream import mix_seed
 from radiodiff.units import gray_to_level
-
-
-class GenerateConfig(Settings):
-    """Which weights generate which maps."""
-
-    output: Path
-    """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit levels as in the dataset."""
-    model: Path
-    """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
-    data: DataConfig
-    """The cities and transmitters. ``prompt_features`` must be those of the model."""
-    part: Part = "test"
-    max_maps: int | None = Field(default=None, ge=1)
-    """Generate the first so many maps of the part; null generates all."""
-    num_inference_steps: int = Field(ge=1)
-    mode: Mode | None = None
-    """``mean`` or ``sample``; null takes what the model was trained with."""
-    zero_buildings: bool
-    """Set building interiors to gray 0, as they are in RadioMapSeer."""
-    seed: int = Field(0, ge=0)
-    """A map's noise follows from the seed and its name alone."""
-    batch_size: int = Field(ge=1)
-    dtype: Literal["float32", "bfloat16"]
 
 
 def generate_maps(config: GenerateConfig) -> Path:
@@ -66,7 +39,8 @@ def generate_maps(config: GenerateConfig) -> Path:
     dataset = build_dataset(config.data, config.part)
     if state.is_main_process:
         directory = open_run_directory(config.output, config)
-        write_json(directory / "made_by.json", provenance(config, state.device))
+        made_by = provenance(config, state.device)
+        write_json(directory / "made_by.json", {**made_by, "buildings": dataset.building_sources()})
     maps = config.output / "maps"
     maps.mkdir(parents=True, exist_ok=True)
     count = min(len(dataset), config.max_maps or len(dataset))

@@ -7,101 +7,28 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.config import Settings
 from radiodiff.data.measurements import Measurements, block_mask, measure, pixel_mask
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_dataset
-from radiodiff.data.splits import Part
+from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.evaluation import metrics
+from radiodiff.experiments.settings import InverseConfig
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import load_guided_diffusion
-from radiodiff.inverse.samplers import AnySampler
 from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
-from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.units import model_to_gray
 
 NORMAL_90 = 1.6449
 """Half width of a normal distribution's 90 % interval in standard deviations."""
 METHOD = "radiodiff-inverse"
-
-
-class MaskSettings(Settings):
-    """Which pixels are observed."""
-
-    kind: Literal["pixel", "block"] = "pixel"
-    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
-    missing_ratio: float = Field(ge=0, lt=1)
-    """Share of pixels that are not observed."""
-    aware: bool = False
-    """Building pixels are known as well, exactly, and the ratio counts outdoor pixels only."""
-
-
-class SamplerSettings(Settings):
-    """Which prior is used, and how it is sampled."""
-
-    prior: Path
-    """Directory of any diffusers DDPM pipeline, or the weights of a guided-diffusion network."""
-    sampler: AnySampler | None = None
-    """How the posterior is sampled; null takes what suits the prior."""
-    refinement: RefinementSettings | None = None
-    """Walls and path-loss model; null takes what suits the prior where no sampler is given,
-    else none."""
-    num_particles: int = Field(default=5, ge=1)
-    """Samples of each map."""
-    num_inference_steps: int = Field(default=100, ge=1)
-    """Network calls per particle."""
-    batch_limit: int | None = Field(default=None, ge=1)
-    """Most particles in one network call, to bound memory; null puts no limit."""
-    shadow_threshold: float | None = None
-    """tau of the building mask, model range; null estimates it from each map's noise floor."""
-    device: str = "cpu"
-    """A torch device."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior; the sampler itself runs in float32."""
-
-
-class InverseConfig(SamplerSettings):
-    """A benchmark of reconstruction from sparse noisy samples."""
-
-    output: Path
-    """Run directory: config.yaml, metrics.csv, summary.json, maps.npz."""
-    data: DataConfig
-    """The maps."""
-    part: Part = "test"
-    """Part of the split."""
-    max_maps: int | None = Field(default=None, ge=1)
-    """Take the first so many maps of the part; null takes all."""
-    mask: MaskSettings
-    """Which pixels are observed."""
-    noise_std: float = Field(ge=0)
-    """Sigma of the measurements, model range [-1, 1] as in the paper."""
-    quantise_db: float | None = Field(default=None, gt=0)
-    """Measurements are rounded to this step in dB, e.g. 1 as handsets do; the rounding error
-    is added to the stated noise."""
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    """Every seed draws other masks, noise and particles."""
-    batch_size: int = Field(default=1, ge=1)
-    """Maps reconstructed together; the result does not depend on it."""
-    baselines: tuple[str, ...] = ("nearest", "linear")
-    """Interpolators run beside it on the same samples."""
-
-    @field_validator("baselines")
-    @classmethod
-    def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in INTERPOLATORS]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is none of {', '.join(INTERPOLATORS)}")
-        return names
 
 
 def load_pipeline(prior: Path, device: str, dtype: str) -> RadioDiffInversePipeline:
@@ -162,7 +89,11 @@ def run_benchmark(config: InverseConfig) -> dict[str, Any]:
                 bar.update(len(items))
     _write_csv(directory / "metrics.csv", rows)
     np.savez_compressed(directory / "maps.npz", **kept)
-    summary = {**summarise(rows), "provenance": provenance(config, config.device)}
+    summary = {
+        **summarise(rows),
+        "buildings": dataset.building_sources(),
+        "provenance": provenance(config, config.device),
+    }
     write_json(directory / "summary.json", summary)
     return summary
 
@@ -262,18 +193,20 @@ def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> d
         item: the true map.
 
     Returns:
-        PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU, the
-        sensing term of eq. (20) and the transmitter's error in metres.
+        PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU with
+        the dataset's building image as in the papers and with the footprint, the sensing term of
+        RadioDiff-Inverse, eq. (20), and the transmitter's error in metres.
     """
     gray = model_to_gray(gain).clamp(0.0, 1.0)
     truth, buildings = model_to_gray(item["gain"]), item["buildings"]
+    ious = metrics.building_ious(shadows, item["buildings_png"], buildings)
     return {
         "psnr": float(metrics.psnr(gray, truth)),
         "ssim": float(metrics.ssim(gray, truth)),
         "rmse_model": float(metrics.rmse(gray, truth, "model")),
         "rmse_db": float(metrics.rmse(gray, truth, "db")),
         "nmse": float(metrics.nmse(gray, truth)),
-        "iou": float(metrics.iou(shadows, buildings)),
+        **{name: float(value) for name, value in ious.items()},
         "sensing_term": sensing_term(buildings.numpy(), shadows.numpy()),
         "transmitter_m": float(metrics.transmitter_error_m(transmitter, item["transmitter"])),
     }
@@ -309,10 +242,19 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def format_summary(summary: dict[str, Any]) -> str:
     """Return the summary as a table for the terminal."""
-    fields = ["psnr", "ssim", "rmse_model", "iou", "transmitter_m", "coverage_90", "seconds"]
+    fields = [
+        "psnr",
+        "ssim",
+        "rmse_model",
+        "iou",
+        "iou_gain",
+        "transmitter_m",
+        "coverage_90",
+        "seconds",
+    ]
     lines = [f"{'method':<20}" + "".join(f"{field:>15}" for field in fields)]
     for method, entries in summary.items():
-        if method in ("maps", "provenance"):
+        if method in ("maps", "buildings", "provenance"):
             continue
         cells = [f"{entries[f]['mean']:>15.4g}" if f in entries else f"{'-':>15}" for f in fields]
         lines.append(f"{method:<20}" + "".join(cells))

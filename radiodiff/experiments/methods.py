@@ -1,7 +1,7 @@
 """Anything that predicts radio maps, behind one call, to be run over a dataset.
 
 A method is a function of a :class:`MapBatch` that returns gray maps. Those of this package are in
-:data:`METHODS` by name, or are loaded from what their training exported. One's own is a function
+:data:`METHODS` by name, or are loaded from what their training exported. A custom one is a function
 
     def my_method(batch: MapBatch) -> Tensor: ...
 
@@ -15,24 +15,20 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from radiodiff.config import Settings
 from radiodiff.data.measurements import Measurements
 from radiodiff.data.prompts import PAPER_PROMPT
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import Part
-from radiodiff.diffusion.decoupled import Mode
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.settings import MethodSettings
 from radiodiff.inverse.interpolation import INTERPOLATORS
-from radiodiff.inverse.samplers import AnySampler
-from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.models.baselines.pipeline import BaselinePipeline
 from radiodiff.training.stream import mix_seed
 from radiodiff.units import model_to_gray
@@ -78,34 +74,6 @@ class Method:
     predict: Predict
     prompt_features: tuple[str, ...] = PAPER_PROMPT
     needs_measurements: bool = False
-
-
-class SamplingSettings(Settings):
-    """How a method that samples is run; the others do not look at it."""
-
-    num_inference_steps: int | None = Field(None, ge=1)
-    """Sampler steps of RadioDiff, network calls per particle of RadioDiff-Inverse; null takes 5
-    and 100."""
-    mode: Mode | None = None
-    """``mean`` or ``sample`` of RadioDiff; null takes what the model was trained with."""
-    num_particles: int = Field(5, ge=1)
-    """Samples of each map by RadioDiff-Inverse, whose mean is scored."""
-    sampler: AnySampler | None = None
-    """How RadioDiff-Inverse samples the posterior; null takes what suits the prior."""
-    refinement: RefinementSettings | None = None
-    """Walls and path-loss model; null takes what suits the prior where no sampler is given,
-    else none."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior of RadioDiff-Inverse."""
-
-
-class MethodSettings(SamplingSettings):
-    """Which method is run, and how."""
-
-    source: str = Field(min_length=1)
-    """A name in METHODS, a folder that a training script exported, or package.module:function."""
-    device: str = "cpu"
-    """A torch device."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +137,8 @@ def load_method(settings: MethodSettings) -> Method:
     if ":" in source:
         return _from_module(source)
     raise InputError(
-        f"method {source!r}: no such folder, and none of {', '.join(METHODS)}; a function of one's "
-        "own is named package.module:function"
+        f"method {source!r}: no such folder, and none of {', '.join(METHODS)}; a custom "
+        "function is named package.module:function"
     )
 
 
@@ -191,7 +159,7 @@ def predict_maps(
         data: the maps.
         part: of the split.
         batch_size: maps in one call of the method.
-        max_maps: the first so many maps; None takes all.
+        max_maps: the first N maps; None takes all.
         observe: measures every map; None gives no measurements.
         seed: the seeds of measurements and of methods follow from it and the map's name.
 

@@ -1,32 +1,31 @@
-"""From a survey's CSV to a radio map: picture, arrays, GeoTIFF, building outlines and a
-measurement.
-"""
+"""From a survey's table to a radio map: arrays, picture, files for a GIS, and a report."""
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from pydantic import Field
 
 from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.data.images import read_mask
-from radiodiff.data.survey import Grid, Survey, SurveySettings, read_survey
-from radiodiff.errors import InputError
-from radiodiff.evaluation.figures import save_figure
-from radiodiff.experiments.inverse_benchmark import SamplerSettings, load_pipeline
+from radiodiff.data.survey import Survey, read_survey
+from radiodiff.data.surveys.samples import dropped_lines
+from radiodiff.data.surveys.settings import SurveySettings
+from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.settings import SamplerSettings
+from radiodiff.experiments.survey_buildings import check_samples_outside, read_buildings
+from radiodiff.experiments.survey_files import (
+    SurveyMap,
+    claim_directory,
+    distance_trust,
+    write_survey_files,
+)
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.output import InverseOutput
-from radiodiff.inverse.sensing import outlines, truncation_floor
-from radiodiff.simulate.geojson import footprints, read_features
-from radiodiff.simulate.polygons import rasterise
+from radiodiff.inverse.sensing import truncation_floor
 from radiodiff.units import model_std_to_db, model_to_db
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -36,11 +35,12 @@ class SurveyConfig(SamplerSettings):
     """Reconstruction of one map from a survey."""
 
     output: Path
-    """Run directory: config.yaml, map.png, map.npz, map.tif, buildings.geojson, report.json."""
+    """Run directory: config.yaml, map.npz, report.json, and the files of
+    :mod:`radiodiff.experiments.survey_files`."""
     survey: SurveySettings = SurveySettings()
-    """How the CSV is read, and the grid."""
+    """How the table is read, and the grid."""
     buildings: Path | None = None
-    """Known buildings: a PNG of 0 and 255 on the grid, or GeoJSON in longitude and latitude."""
+    """Known buildings: a PNG of 0 and 255 on the grid, or GeoJSON."""
     tile_overlap: int = Field(default=64, ge=1)
     """Overlap of tiles where the grid is larger than the prior's maps, pixels."""
     seed: int = Field(default=0, ge=0)
@@ -48,17 +48,26 @@ class SurveyConfig(SamplerSettings):
 
 
 def reconstruct_survey(measurements: Path, config: SurveyConfig) -> dict[str, Any]:
-    """Reconstruct the map behind a CSV and write everything into the run directory.
+    """Reconstruct the map behind a table of samples and write everything into the run directory.
 
     Returns:
         What ``report.json`` holds.
 
     Raises:
-        InputError: the CSV, the buildings, the prior or the output cannot be used.
+        InputError: the table, the buildings, the prior or the output cannot be used.
     """
     survey = read_survey(measurements, config.survey)
-    buildings = read_buildings(config.buildings, survey.grid) if config.buildings else None
+    notes = [*dropped_lines(survey.samples.dropped), *survey.notes]
+    buildings = None
+    if config.buildings is not None:
+        buildings, said = read_buildings(config.buildings, survey.grid)
+        notes += [*said, *check_samples_outside(config.buildings, buildings, survey.samples)]
+    for note in notes:
+        print(f"note: {note}", flush=True)
     pipeline = load_pipeline(config.prior, config.device, config.dtype)
+    sources = claim_directory(
+        config.output, {"measurements": measurements, "buildings": config.buildings}
+    )
     directory = open_run_directory(config.output, config)
     pipeline.set_progress_bar_config(disable=False)
     began = time.perf_counter()
@@ -96,121 +105,29 @@ def reconstruct_survey(measurements: Path, config: SurveyConfig) -> dict[str, An
         sample_gain_db=survey.gain_db,
         **quantiles,
     )
-    draw_map(survey, gain_db, std_db, output.transmitter[0].numpy(), directory / "map.png")
-    write_outlines(directory / "buildings.geojson", shadows, survey.grid)
-    write_geotiff(directory / "map.tif", gain_db, std_db, survey.grid)
-    report = _report(survey, output, config, seconds)
+    distance_m, spacing_m = survey.samples.distances()
+    result = SurveyMap(
+        gain_db=gain_db,
+        outdoor_gain_db=outdoor_db,
+        std_db=std_db,
+        trust=distance_trust(survey.grid, distance_m, spacing_m),
+        building_mask=shadows,
+        transmitter=output.transmitter[0].numpy(),
+        transmit_power_dbm=survey.transmit_power_dbm,
+        power_is_known=config.survey.transmit_power_dbm is not None,
+    )
+    missing = write_survey_files(directory, survey.samples, result)
+    for note in missing:
+        print(f"note: {note}", flush=True)
+    report = {
+        "source": sources,
+        "rows": survey.samples.rows,
+        "dropped": survey.samples.dropped,
+        "notes": [*notes, *missing],
+        **_report(survey, output, config, seconds),
+    }
     write_json(directory / "report.json", report)
     return report
-
-
-def read_buildings(path: Path, grid: Grid) -> np.ndarray:
-    """Read known buildings onto the grid.
-
-    Args:
-        path: PNG mask of the grid's shape, or GeoJSON in longitude and latitude.
-        grid: the grid; GeoJSON needs one in degrees.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        InputError: the file cannot be read or does not fit the grid.
-    """
-    if path.suffix.lower() == ".png":
-        return read_mask(path, grid.shape)
-    if grid.coordinates != "degrees":
-        raise InputError(
-            f"{path}: GeoJSON buildings are in degrees, the survey is in metres; give a PNG of "
-            f"{grid.shape[0]} x {grid.shape[1]} instead"
-        )
-    polygons = []
-    for geometry in footprints(read_features(path)):
-        pixels = shapely.transform(geometry, lambda p: grid.to_pixels(p[:, 0], p[:, 1])[:, ::-1])
-        polygons += [part for part in shapely.get_parts(pixels) if part.geom_type == "Polygon"]
-    mask = rasterise(polygons, grid.shape)
-    if not mask.any():
-        raise InputError(f"{path}: no building lies on the survey's grid")
-    return mask
-
-
-def draw_map(
-    survey: Survey, gain_db: np.ndarray, std_db: np.ndarray, transmitter: np.ndarray, path: Path
-) -> None:
-    """Draw the map with the samples on it, and its standard deviation, with colour bars in dB."""
-    rows, columns = gain_db.shape
-    figure = Figure(figsize=(11, 1.2 + 4.4 * rows / columns), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    image = left.imshow(gain_db, cmap="viridis")
-    left.scatter(
-        survey.pixels[:, 1],
-        survey.pixels[:, 0],
-        c=survey.gain_db,
-        norm=image.norm,
-        cmap="viridis",
-        s=max(0.3, min(12.0, 4e3 / len(survey.pixels))),
-        edgecolors="white",
-        linewidths=0.1,
-    )
-    left.plot(transmitter[1], transmitter[0], "r+", markersize=12)
-    left.set_title(f"path gain, {len(survey.pixels)} samples")
-    figure.colorbar(image, ax=left, label="dB", shrink=0.8)
-    spread = right.imshow(std_db, cmap="magma")
-    right.set_title("standard deviation")
-    figure.colorbar(spread, ax=right, label="dB", shrink=0.8)
-    for axes in (left, right):
-        axes.set_xlabel(f"column ({survey.grid.resolution_m:g} m)")
-    left.set_ylabel("row")
-    save_figure(figure, path)
-
-
-def write_outlines(path: Path, mask: np.ndarray, grid: Grid) -> None:
-    """Write the outlines of a mask as GeoJSON in the survey's own coordinates."""
-    features = []
-    for polygon in outlines(mask):
-        placed = shapely.transform(polygon, lambda p: grid.to_survey(p[:, ::-1]))
-        area = polygon.area * grid.resolution_m**2
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": json.loads(shapely.to_geojson(placed)),
-                "properties": {"building": "yes", "area_m2": round(area, 1)},
-            }
-        )
-    write_json(path, {"type": "FeatureCollection", "features": features})
-
-
-def write_geotiff(path: Path, gain_db: np.ndarray, std_db: np.ndarray, grid: Grid) -> bool:
-    """Write gain and standard deviation as two bands, if rasterio (extra ``geo``) is installed.
-
-    Returns:
-        Whether the file was written.
-    """
-    try:
-        import rasterio
-        from rasterio.transform import Affine
-    except ImportError:
-        return False
-    (x, y), (dx, dy) = grid.origin, grid.pixel
-    temporary = path.with_name(path.stem + ".partial.tif")
-    with rasterio.open(
-        temporary,
-        "w",
-        driver="GTiff",
-        height=grid.shape[0],
-        width=grid.shape[1],
-        count=2,
-        dtype="float32",
-        crs="EPSG:4326" if grid.coordinates == "degrees" else None,
-        transform=Affine(dx, 0.0, x - dx / 2, 0.0, dy, y - dy / 2),
-    ) as file:
-        file.write(gain_db.astype(np.float32), 1)
-        file.write(std_db.astype(np.float32), 2)
-        file.set_band_description(1, "path gain in dB")
-        file.set_band_description(2, "standard deviation in dB")
-    temporary.replace(path)
-    return True
 
 
 def _report(
@@ -224,6 +141,10 @@ def _report(
     apart = model_to_db(mean.astype(np.float64)) - model_to_db(kriging(values, mask))
     return {
         "samples": len(survey.gain_db),
+        "columns": survey.samples.columns,
+        "transmit_power_dbm": survey.transmit_power_dbm,
+        "transmit_power_is_known": config.survey.transmit_power_dbm is not None,
+        "crs": survey.grid.crs,
         "cells_observed": int(mask.sum()),
         "shape": list(survey.grid.shape),
         "resolution_m": survey.grid.resolution_m,

@@ -16,7 +16,7 @@ from radiodiff.data.points import PointMeasurements
 from radiodiff.errors import InputError
 from radiodiff.inverse.particles import Denoiser, Network, Problem, Progress
 from radiodiff.inverse.resampling import Generators
-from radiodiff.inverse.samplers import SAMPLERS, Sampler
+from radiodiff.inverse.sampler import SAMPLERS, Sampler
 
 
 @dataclass(frozen=True)

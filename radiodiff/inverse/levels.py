@@ -7,17 +7,16 @@ A list of levels runs from the noisiest to 1, the clean map; each pair of neighb
 from __future__ import annotations
 
 from math import log10
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from radiodiff.errors import InputError
+from radiodiff.inverse.settings import Spacing
 
-Spacing = Literal["uniform", "log_snr", "mean_map"]
 MEAN_MAP_SIGMAS = (1.0, 0.1)
 """Range of sigma, model range, that ``mean_map`` steps through: with more noise an estimate is as
-good as the one from noise alone, with less no wall is left to move (docs/inverse.md, Steps)."""
+good as the one from noise alone, with less no wall is left to move (docs/findings/inverse.md)."""
 
 
 def measurement_level(noise_std: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class InverseOutput:
     def quantile(self, probability: float) -> Tensor:
         """Return the weighted quantile of the samples in every pixel, (B, 1, H, W).
 
-        Between samples it is interpolated linearly, each sitting in the middle of its weight.
+        Between samples it is interpolated linearly, each in the middle of its weight.
         """
         ordered, order = self.samples.sort(dim=1)
         weights = self.log_weights.exp().view(*order.shape[:2], 1, 1, 1).expand(order.shape)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from radiodiff.data.points import PointMeasurements
 from radiodiff.errors import InputError
-from radiodiff.inverse.resampling import Generators
+from radiodiff.inverse.resampling import Generators, effective_sample_size, resample
+from radiodiff.inverse.settings import Resampling
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(x_t of shape (N, *dims), alpha_bar of shape (N,)) -> the noise in x_t, (N, *dims). Where a level
@@ -164,3 +165,35 @@ def select(particles: Tensor, parents: Tensor) -> Tensor:
     """Return the particles (B, M, *dims) at the indices (B, N)."""
     index = parents.view(*parents.shape, *[1] * (particles.ndim - 2))
     return particles.gather(1, index.expand(*parents.shape, *particles.shape[2:]))
+
+
+def resample_if_poor(
+    log_weights: Tensor,
+    mean: Tensor,
+    scheme: Resampling,
+    ess_threshold: float,
+    generator: Generators,
+) -> tuple[Tensor, Tensor]:
+    """Draw parents for the maps whose effective sample size fell too low.
+
+    The weights are normalised as in RadioDiff-Inverse, eq. (40).
+
+    Args:
+        log_weights: (B, M) float64.
+        mean: (B, M, *dims) what every particle is proposed around.
+        scheme: how parents are drawn.
+        ess_threshold: share of M at which they are drawn, in [0, 1]; 0 never draws.
+        generator: source of the draws.
+
+    Returns:
+        The weights, equal where parents were drawn, and the means of the parents.
+    """
+    count = log_weights.shape[1]
+    if ess_threshold == 0 or count == 1:
+        return log_weights, mean
+    # Every map draws, so that its random numbers do not depend on the other maps' weights.
+    parents = resample(log_weights, scheme, generator)
+    poor = effective_sample_size(log_weights) <= ess_threshold * count
+    keep = torch.arange(count, device=parents.device).expand_as(parents)
+    parents = torch.where(poor[:, None], parents, keep)
+    return torch.where(poor[:, None], 0.0, log_weights), select(mean, parents)

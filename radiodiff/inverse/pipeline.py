@@ -18,10 +18,11 @@ from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.output import InverseOutput
+from radiodiff.inverse.presets import Preset, preset_for
 from radiodiff.inverse.prior import make_denoiser
 from radiodiff.inverse.refinement import Refined, refine
-from radiodiff.inverse.samplers import Sampler
-from radiodiff.inverse.settings import Preset, RefinementSettings, preset_for
+from radiodiff.inverse.sampler import Sampler
+from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.inverse.tiling import tile_denoiser
 from radiodiff.units import MAP_SIZE
 
@@ -70,13 +71,13 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             generator: one per map makes each map's result independent of the batch it is in; from a
                 single one, a generator per map is derived in order. None draws a seed.
             sampler: how the posterior is sampled; None takes that of the preset that suits the
-                prior, :func:`radiodiff.inverse.settings.preset_for`.
+                prior, :func:`radiodiff.inverse.presets.preset_for`.
             refinement: what is added to the sampled maps; None takes the preset's where no sampler
                 is given, else nothing.
             shadow_threshold: tau of the building mask, model range; None estimates it per map.
             batch_limit: most maps in one network call, to bound memory; None puts no limit.
             tile_overlap: allows maps of another size than the prior's: larger ones are denoised in
-                tiles that overlap by N pixels, smaller ones are extended by unobserved cells.
+                tiles that overlap by N pixels, smaller ones are extended by unobserved pixels.
 
         Raises:
             InputError: measurements, noise or buildings that cannot be used with this prior.

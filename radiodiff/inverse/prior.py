@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from radiodiff.errors import InputError
 from radiodiff.inverse.particles import Denoiser
 from radiodiff.inverse.quadtree import quadtree_estimate
+from radiodiff.inverse.settings import Prediction
 from radiodiff.models.released import prior_from_guided_diffusion, released_weights
 from radiodiff.units import MAP_SIZE
 from radiodiff.weights import read_checkpoint
@@ -141,9 +141,6 @@ class PatchUNet(ModelMixin, ConfigMixin):
         return low + (t - below) * (high - low)
 
 
-Prediction = Literal["epsilon", "v_prediction"]
-
-
 def build_noise_schedule(
     num_train_timesteps: int = 1000, prediction_type: Prediction = "epsilon"
 ) -> DDPMScheduler:
@@ -213,7 +210,7 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
     def denoise(x_t: Tensor, abar: Tensor) -> Tensor:
         if abar.ndim > 1 and not getattr(unet.config, "level_map", False):
             raise InputError(
-                "filter.noise_path is 'fixed_level', but this prior takes one noise level for the "
+                "sampler.method is 'fixed_level', but this prior takes one noise level for the "
                 "whole map; use 'independent_noise' or 'common_noise', or train a prior with "
                 "model.level_map"
             )

@@ -6,7 +6,7 @@ several corners or over roofs. :func:`model_gain` computes it from the measureme
 buildings, and says how much of a reconstruction to keep instead, pixel by pixel. It is no part of
 the paper.
 
-Maps are (H, W) in model range with cells of 1 m, buildings at ``BUILDING_VALUE``.
+Maps are (H, W) in model range with pixels of 1 m, buildings at ``BUILDING_VALUE``.
 """
 
 from __future__ import annotations

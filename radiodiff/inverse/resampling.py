@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Resampling = Literal["systematic", "multinomial"]
+from radiodiff.inverse.settings import Resampling
+
 Generators = torch.Generator | list[torch.Generator]
 
 

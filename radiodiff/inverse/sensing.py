@@ -21,7 +21,7 @@ DARK_SHARE = 0.05
 SHADOW_MARGIN = 0.04
 """tau lies at least so far above the floor, model range (2 % of the gray scale, 2 dB)."""
 SHADOW_SIGMAS = 2.0
-"""and so many standard deviations of the floor."""
+"""and this many standard deviations of the floor."""
 EDGE_WINDOW = 5
 """Side of the window, pixels, in which the strongest pixel next to a shadow is looked for."""
 MIN_OUTLINE_AREA = 16.0
@@ -98,8 +98,9 @@ def shadow_threshold(gain: np.ndarray) -> float:
 def local_shadow_threshold(gain: np.ndarray) -> np.ndarray:
     """Return tau, raised at edges to half way from the floor to the strongest pixel near, (H, W).
 
-    An estimate is blurred at walls, and a blurred edge passes half its height where the wall is. A
-    constant tau just above the floor, as in eq. (20), takes a rim off every building.
+    An estimate is blurred at walls, and a blurred edge passes half its height at the wall. The
+    constant tau of RadioDiff-Inverse, eq. (20), just above the floor, takes a rim off every
+    building.
 
     Args:
         gain: (H, W), model range, as the result.
@@ -114,7 +115,7 @@ def _threshold_above(floor: TruncationFloor) -> float:
 
 
 def shadow_mask(gain: np.ndarray, threshold: float | None = None) -> np.ndarray:
-    """Return the pixels in shadow, I(p <= tau) of eq. (20).
+    """Return the pixels in shadow, I(p <= tau) of RadioDiff-Inverse, eq. (20).
 
     Args:
         gain: (H, W).
@@ -127,7 +128,9 @@ def shadow_mask(gain: np.ndarray, threshold: float | None = None) -> np.ndarray:
 
 
 def sensing_term(known: np.ndarray, shadows: np.ndarray) -> float:
-    """Sensing term of eq. (20), L(h_s, I(p <= tau)), as mean squared difference of the masks.
+    """Sensing term L(h_s, I(p <= tau)) as mean squared difference of the masks.
+
+    It is the second term of RadioDiff-Inverse, eq. (20).
 
     Args:
         known: (H, W) bool, pixels known to hold buildings.
@@ -141,6 +144,10 @@ def sensing_term(known: np.ndarray, shadows: np.ndarray) -> float:
 
 def outlines(mask: np.ndarray, tolerance: float = 1.0) -> list[shapely.Polygon]:
     """Return the outlines of shadows as simplified polygons with holes.
+
+    A pixel counts as the unit square around its centre, which is its integer coordinate. This is
+    neither raster rule of RadioMapSeer: polygons under those come from
+    :func:`radiodiff.data.polygons.polygons_from_mask`.
 
     Args:
         mask: (H, W) bool.
@@ -166,7 +173,7 @@ def locate_transmitter(gain: np.ndarray, threshold: float | None = None) -> Tran
     spot.
 
     gain = a - b log10(d), with d the distance to the transmitter, by least squares with a Cauchy
-    loss, so that pixels around a corner do not pull. Cells in shadow are left out.
+    loss, so that pixels around a corner do not pull. Pixels in shadow are left out.
 
     Args:
         gain: (H, W).

@@ -1,7 +1,6 @@
 """One step of the reverse diffusion and of the measurements beside it, as functions on tensors.
 
-A step goes from level t to the cleaner level s; levels are ``alpha_bar`` in (0, 1]. Equations are
-numbered as in RadioDiff-Inverse.
+A step goes from level t to the cleaner level s; levels are ``alpha_bar`` in (0, 1].
 """
 
 from __future__ import annotations
@@ -22,7 +21,10 @@ def stochastic_share(stochasticity: str | float, abar_t: Tensor, abar_s: Tensor)
 
 
 def predict_clean(x_t: Tensor, eps: Tensor, abar_t: Tensor, clip: bool) -> Tensor:
-    """Tweedie's estimate of the clean map, below eq. (33), optionally limited to [-1, 1]."""
+    """Tweedie's estimate of the clean map, optionally limited to [-1, 1].
+
+    Its score is RadioDiff-Inverse, eq. (11).
+    """
     x_0 = (x_t - (1.0 - abar_t).sqrt() * eps) / abar_t.sqrt()
     return x_0.clamp(-1.0, 1.0) if clip else x_0
 
@@ -30,7 +32,7 @@ def predict_clean(x_t: Tensor, eps: Tensor, abar_t: Tensor, clip: bool) -> Tenso
 def prior_step(
     x_0: Tensor, eps: Tensor, abar_s: Tensor, c: Tensor | float
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the prior's transition to level s, eq. (33).
+    """Mean and variance of the prior's transition to level s: RadioDiff-Inverse, eq. (33).
 
     Args:
         x_0: estimate of the clean map, any shape.
@@ -49,7 +51,9 @@ def prior_step(
 def conditional_step(
     mean: Tensor, variance: Tensor, y: Tensor, likelihood_variance: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the transition given a noisy value of each pixel, eq. (34).
+    """Mean and variance of the transition given a noisy value of each pixel.
+
+    RadioDiff-Inverse, eq. (34).
 
     Args:
         mean: prior mean, any shape.
@@ -66,8 +70,9 @@ def conditional_step(
 def measurement_step(
     y_t: Tensor, y_0: Tensor, abar_t: Tensor, abar_s: Tensor, c: Tensor | float, noise: Tensor
 ) -> Tensor:
-    """Step the measurement sequence from level t to the cleaner level s, eq. (29).
+    """Step the measurement sequence from level t to the cleaner level s.
 
+    RadioDiff-Inverse, eq. (29):
     y_s = sqrt(abar_s) y_0 + sqrt((1 - c)(1 - abar_s)/(1 - abar_t)) (y_t - sqrt(abar_t) y_0)
     + sqrt(c (1 - abar_s)) n. Levels relative to tau and y_0 = y_tau give the bridge that ends in
     y_tau.
@@ -78,7 +83,9 @@ def measurement_step(
 
 
 def log_likelihood(y: Tensor, mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
-    """Sum of log N(y; mean, variance) over observed pixels, up to a constant shared by particles.
+    """Sum of log N(y; mean, variance) over observed pixels, up to a constant.
+
+    RadioDiff-Inverse, eq. (23).
 
     Args:
         y: (B, 1 or M, *dims).

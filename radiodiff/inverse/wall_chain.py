@@ -1,7 +1,7 @@
 """A Markov chain over building outlines with few corners, given what single pixels say.
 
 A building is a ring of whole-pixel vertices under the raster rule of RadioMapSeer
-(:mod:`radiodiff.simulate.polygons`). The chain samples rings by Metropolis-Hastings steps from
+(:mod:`radiodiff.data.polygons`). The chain samples rings by Metropolis-Hastings steps from
 
     p(rings) ~ exp(-sum of evidence over building pixels - VERTEX_COST * vertices - corner costs),
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from radiodiff.simulate.polygons import EPS_COL, EPS_ROW
+from radiodiff.data.polygons import EPS_COL, EPS_ROW
 
 VERTEX_COST = 4.0
 """Nats that a corner costs: one in 55 places beside a wall has one unless pixels ask for it."""
@@ -202,7 +202,7 @@ def run_chain(  # type: ignore[no-untyped-def]
         evidence: (H, W) float64 nats against building.
         sweeps: number of sweeps.
         burn_in: sweeps that are not counted.
-        every: a state is counted after every so many sweeps.
+        every: a state is counted after this many sweeps.
         rng: numpy Generator.
 
     Returns:

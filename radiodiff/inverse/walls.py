@@ -4,8 +4,8 @@ corners.
 A network blurs a wall over the pixels that it cannot tell apart, but buildings are polygons: a wall
 is straight for many metres, and all measurements along it say where it runs. :func:`draw_walls`
 takes what a reconstruction says of the gain outdoors, turns every measurement into evidence for or
-against a building, and samples outlines (:mod:`radiodiff.inverse.wall_chain`). It is no part of the
-paper, whose sensing, eq. (20), ends with a threshold.
+against a building, and samples outlines (:mod:`radiodiff.inverse.wall_chain`). The paper
+has no such part: its sensing, RadioDiff-Inverse, eq. (20), ends with a threshold.
 
 Maps are (H, W) in model range, buildings at ``BUILDING_VALUE``.
 """
@@ -27,8 +27,8 @@ from scipy.ndimage import (
 from skimage.measure import approximate_polygon, label
 
 from radiodiff.data.measurements import BUILDING_VALUE
+from radiodiff.data.polygons import trace_contours
 from radiodiff.inverse.wall_chain import MAX_VERTICES, rasterise_rings, run_chain
-from radiodiff.simulate.polygons import trace_contours
 
 SWEEPS, BURN_IN, EVERY = 2500, 800, 4
 """Of a chain: sweeps, those that are not counted, and sweeps from one counted state to the next."""

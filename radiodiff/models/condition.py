@@ -1,4 +1,4 @@
-"""Prompt encoders: from a prompt (B, C, H, W) to a pyramid of features, one per U-Net level.
+"""Prompt encoders: from a prompt (B, C, H, W) to a pyramid of features, one per U-Net scale.
 
 ``swin_t``, ``swin_s`` and ``swin_b`` are torchvision's Swin Transformers, ``swin_b`` being the
 encoder of the paper; ``convolutional`` is a compact one for small machines.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Literal
 
 import torchvision
 from torch import Tensor, nn
@@ -16,8 +15,6 @@ from torch import Tensor, nn
 from radiodiff.errors import InputError
 from radiodiff.models.layers import ResidualBlock, group_norm
 from radiodiff.weights import read_checkpoint
-
-PromptEncoder = Literal["swin_t", "swin_s", "swin_b", "convolutional"]
 
 
 class SwinPyramid(nn.Module):
@@ -29,7 +26,7 @@ class SwinPyramid(nn.Module):
     """
 
     stride = 4
-    """Prompt pixels per pixel of the first feature; each further level halves the map."""
+    """Prompt pixels per pixel of the first feature; each further scale halves the map."""
 
     def __init__(self, name: str, prompt_channels: int = 3) -> None:
         super().__init__()
@@ -97,12 +94,12 @@ class SwinPyramid(nn.Module):
 
 
 class ConvolutionalPyramid(nn.Module):
-    """A compact prompt encoder: space to depth, then one residual block per level.
+    """A compact prompt encoder: space to depth, then one residual block per scale.
 
     Args:
         prompt_channels: C.
-        channels: channels of the feature of each level, multiples of 8.
-        stride: prompt pixels per pixel of the first feature; each further level halves the map.
+        channels: channels of the feature of each scale, multiples of 8.
+        stride: prompt pixels per pixel of the first feature; each further scale halves the map.
     """
 
     def __init__(self, prompt_channels: int, channels: tuple[int, ...], stride: int) -> None:
@@ -123,7 +120,7 @@ class ConvolutionalPyramid(nn.Module):
         )
 
     def forward(self, prompt: Tensor) -> list[Tensor]:
-        """Map (B, C, H, W) in [-1, 1] to one feature per level."""
+        """Map (B, C, H, W) in [-1, 1] to one feature per scale."""
         features = [self.blocks[0](self.stem(prompt))]
         for downsample, block in zip(self.downsamplers, self.blocks[1:], strict=True):
             features.append(block(downsample(features[-1])))

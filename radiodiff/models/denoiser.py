@@ -14,7 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
-from radiodiff.models.condition import ConvolutionalPyramid, PromptEncoder, SwinPyramid
+from radiodiff.models.condition import ConvolutionalPyramid, SwinPyramid
 from radiodiff.models.layers import (
     AdaptiveFourierFilter,
     BottleneckAttention,
@@ -25,13 +25,13 @@ from radiodiff.models.layers import (
     group_norm,
     resize,
 )
+from radiodiff.models.settings import Preconditioning, PromptEncoder
 
 Attenuation = Literal["constant", "linear"]
-Preconditioning = Literal["released", "unit_variance"]
 
 
 class EncoderLevel(nn.Module):
-    """One level of the encoder: two residual blocks, the prompt between them, attention, down."""
+    """One scale of the encoder: two residual blocks, the prompt between them, attention, down."""
 
     def __init__(self, channels: int, out_channels: int, time: int, window: int, last: bool):
         super().__init__()
@@ -46,14 +46,14 @@ class EncoderLevel(nn.Module):
         )
 
     def forward(self, x: Tensor, time: Tensor, prompt: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the map of the next level and the two maps the decoders join."""
+        """Return the map of the next scale and the two maps the decoders join."""
         x1 = self.block1(x, time)
         x2 = self.attention(self.block2(self.condition(prompt, x1), time))
         return self.down(x2), [x1, x2]
 
 
 class DecoderLevel(nn.Module):
-    """One level of a decoder, the mirror image of :class:`EncoderLevel`."""
+    """One scale of a decoder, the mirror image of :class:`EncoderLevel`."""
 
     def __init__(self, channels: int, out_channels: int, time: int, window: int, last: bool):
         super().__init__()
@@ -65,7 +65,7 @@ class DecoderLevel(nn.Module):
         self.conv = nn.Conv2d(channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor, time: Tensor, prompt: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        """Return the map of the level above; ``skips`` are the two maps of the encoder level."""
+        """Return the map of the scale above; ``skips`` are the two maps of the encoder scale."""
         x1, x2 = skips
         x = self.block1(torch.cat((x, x2), dim=1), time)
         x = self.condition(prompt, x)
@@ -74,12 +74,12 @@ class DecoderLevel(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A decoder: Fourier filter on the bottleneck, levels from coarse to fine, output convolution.
+    """A decoder: Fourier filter on the bottleneck, scales from coarse to fine, output convolution.
 
     Args:
-        widths: channels of the stem and of each level.
+        widths: channels of the stem and of each scale.
         time: length of the time embedding.
-        windows: averaging window of the condition attention of each level.
+        windows: averaging window of the condition attention of each scale.
         out_channels: channels of the prediction.
         filter_size: map size on which the Fourier filter is stored; None leaves the filter out.
     """
@@ -123,20 +123,20 @@ class Decoder(nn.Module):
 class DecoupledUNet(ModelMixin, ConfigMixin):
     """Predicts the attenuation C and the noise eps of z_t = z_0 + C t + sqrt(t) eps from a prompt.
 
-    RadioDiff, Fig. 3 and eq. (21). The defaults are the size of the paper, 224.9 M parameters.
+    RadioDiff, eq. (21) and Fig. 3. The defaults are the size of the paper, 224.9 M parameters.
 
     Args:
         latent_channels: c.
-        dim: width of the first level; the time embedding has 4 ``dim`` channels.
-        dim_mults: width of every level in units of ``dim``; all widths are multiples of 8.
+        dim: width of the first scale; the time embedding has 4 ``dim`` channels.
+        dim_mults: width of every scale in units of ``dim``; all widths are multiples of 8.
         prompt_channels: C, the number of prompt features.
         prompt_encoder: ``swin_b`` (paper), ``swin_t``, ``swin_s`` or ``convolutional``.
-        prompt_width: first-level channels of the convolutional encoder, which doubles them twice;
+        prompt_width: first-scale channels of the convolutional encoder, which doubles them twice;
             None takes ``dim``.
         prompt_stride: prompt pixels per latent pixel, for the convolutional encoder.
         patch_size: side of the square of latent pixels that the U-Net works on as one; 2 costs a
             quarter of 1, which is the paper's.
-        window_sizes: side of the averaging windows of the condition attention, one per level.
+        window_sizes: side of the averaging windows of the condition attention, one per scale.
         filter_size: bottleneck map (rows, columns) on which the Fourier filters are stored.
         aft: whether the decoders filter the bottleneck; False is the ablation of the paper.
         attenuation: ``constant`` f_t = C; ``linear`` f_t = a t + b, with one more output head.
@@ -227,7 +227,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
 
     @property
     def latent_stride(self) -> int:
-        """Latent maps must have sides divisible by this: patches, halved by every level but one."""
+        """Latent maps must have sides divisible by this: patches, halved by every scale but one."""
         return self.config.patch_size * 2 ** (len(self.encoder) - 1)
 
     def encode_prompt(
@@ -241,7 +241,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
                 feature needs no resizing.
 
         Returns:
-            The projected features, one (B, width, .., ..) per level from fine to coarse, and last
+            The projected features, one (B, width, .., ..) per scale from fine to coarse, and last
             the prompt's part of the first convolution, (B, dim, h / patch_size, w / patch_size).
 
         Raises:

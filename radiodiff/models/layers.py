@@ -172,8 +172,9 @@ class ConditionAttention(nn.Module):
     """Brings prompt features into a feature map by attention between two pooled maps.
 
     As released, the queries come from the prompt and the keys and values from the feature map,
-    both averaged over windows, and the product is not divided by sqrt(D). (RadioDiff, eqs.
-    (17)-(19) take queries from z_t, keys and values from the prompt, and divide.)
+    both averaged over windows, and the product is not divided by sqrt(D). The paper takes the
+    queries from z_t, RadioDiff, eq. (17), the keys and values from the prompt, RadioDiff, eq. (18)
+    and RadioDiff, eq. (19), and divides.
 
     Args:
         prompt_channels: channels of the prompt feature.
@@ -268,7 +269,8 @@ class ConditionAttention(nn.Module):
 def fourier_filter(z: Tensor, transfer: Tensor) -> Tensor:
     """Multiply the spectrum of a map by a transfer function: F^-1(w . F(z)).
 
-    RadioDiff, eqs. (22)-(23), without the residual. Computed in float32 or better.
+    RadioDiff, eq. (22) without the residual; the spectrum is RadioDiff, eq. (23). Computed in
+    float32 or better.
 
     Args:
         z: real maps, (..., C, H, W).
@@ -319,7 +321,7 @@ def _fourier_matrix(length: int, new_length: int, like: Tensor) -> Tensor:
 
 
 class AdaptiveFourierFilter(nn.Module):
-    """The adaptive FFT filter of a decoder: z + F^-1(w . F(y)), RadioDiff, eqs. (22)-(23).
+    """The adaptive FFT filter of a decoder: z + F^-1(w . F(y)): RadioDiff, eq. (22).
 
     In the paper y = z; in the released network, and here, y is z after a group normalisation and
     a 3 x 3 convolution.

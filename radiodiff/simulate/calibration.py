@@ -1,7 +1,7 @@
 """Fit the constants of the dominant path model to real maps and cross-validate them by layout.
 
 1. Line of sight: least squares of loss against log10(d) over the pixels in line of sight.
-2. Interactions: least squares over pixels whose path turns once at a corner, for every breakpoint.
+2. Interactions: least squares over pixels with one diffraction at a corner, for every breakpoint.
 3. Roofs: the best of the present constants and one step up and down in each of them.
 
 Constants are rounded to what 28 maps can tell, so that folds agree where the data do.

@@ -2,11 +2,12 @@
 
 Geometry lives in pixel coordinates. One pixel is one metre; a shapely point is (x, y) = (column,
 row), the row counted downwards from the top of the map, and the centre of a pixel is its integer
-coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.simulate.polygons`.
+coordinate. Which pixels a polygon covers is the raster rule of :mod:`radiodiff.data.polygons`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,14 @@ from shapely import affinity
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from radiodiff.data.footprints import read_rings
+from radiodiff.data.polygons import GAIN_RULE, RasterRule, polygons_from_mask, rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate import geojson
 from radiodiff.simulate.geometry import clean_polygons, clip_polygons, polygon_parts
-from radiodiff.simulate.polygons import polygons_from_mask, rasterise
 from radiodiff.simulate.streets import park_and_drive
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,18 @@ class City:
             object.__setattr__(self, layer, tuple(clip_polygons(repaired, self.frame)))
 
     @classmethod
-    def from_mask(cls, buildings: np.ndarray, vehicles: np.ndarray | None = None) -> City:
-        """Recover the city with the fewest integer vertices whose mask is ``buildings``.
+    def from_mask(
+        cls,
+        buildings: np.ndarray,
+        vehicles: np.ndarray | None = None,
+        rule: RasterRule = GAIN_RULE,
+    ) -> City:
+        """Recover the city with the fewest integer vertices whose masks are those given.
 
         Args:
             buildings: (H, W) bool or 0/1, True inside buildings.
             vehicles: (H, W) bool or 0/1, True under vehicles; None means there are none.
+            rule: by which both were drawn; ``PNG_RULE`` for images of the dataset.
 
         Raises:
             InputError: a mask is not binary, or the two differ in shape.
@@ -65,10 +75,27 @@ class City:
                 f"vehicle mask of shape {np.shape(vehicles)}: must have the building mask's shape "
                 f"{np.shape(buildings)}"
             )
-        footprints = polygons_from_mask(buildings)
-        outlines = [] if vehicles is None else polygons_from_mask(vehicles)
+        footprints = polygons_from_mask(buildings, rule)
+        outlines = [] if vehicles is None else polygons_from_mask(vehicles, rule)
         rows, columns = np.shape(buildings)
         return cls((rows, columns), buildings=tuple(footprints), vehicles=tuple(outlines))
+
+    @classmethod
+    def from_rings(
+        cls, buildings: str | Path, size: tuple[int, int], vehicles: str | Path | None = None
+    ) -> City:
+        """Read a city from polygon files of the dataset, ``polygon/{layer}/{map}.json``.
+
+        Args:
+            buildings: file of the buildings.
+            size: (rows, columns) of the map.
+            vehicles: file of the vehicles, if there are any.
+
+        Raises:
+            InputError: a file is missing or no list of closed rings inside of the map.
+        """
+        cars = [] if vehicles is None else read_rings(vehicles, size)
+        return cls(size, tuple(read_rings(buildings, size)), vehicles=tuple(cars))
 
     @classmethod
     def from_geojson(
@@ -82,9 +109,10 @@ class City:
         """Read a city from GeoJSON in longitude and latitude, one file per layer.
 
         One OpenStreetMap export may serve as several layers: features tagged ``building`` are
-        buildings (all polygons, if none is tagged), lines tagged ``highway`` are roads if vehicles
-        use them. Buildings are joined where they touch and their vertices rounded to whole metres,
-        as in RadioMapSeer. The map's first row is in the north, its first column in the west.
+        buildings (all polygons but land use and outlines of sites, if none is tagged), lines tagged
+        ``highway`` are roads if vehicles use them. Buildings are joined where they touch and their
+        vertices rounded to whole metres, as in RadioMapSeer. The map's first row is in the north,
+        its first column in the west.
 
         Args:
             buildings: footprints, with holes for courtyards.
@@ -104,7 +132,10 @@ class City:
         project = geojson.area_of(bounds or geojson.bounds_of(features), str(buildings))
         width, height = project.extent_m
         size = (max(1, round(height)), max(1, round(width)))
-        footprints = clean_polygons(map(project, geojson.footprints(features)), "buildings")
+        areas, notes = geojson.footprints(features)
+        for note in notes:
+            logger.warning("%s: %s", buildings, note)
+        footprints = clean_polygons(map(project, areas), "buildings")
         # A grid of one metre rounds the vertices while it joins the polygons.
         joined = polygon_parts(shapely.union_all(footprints, grid_size=1.0))
         streets = [] if roads is None else geojson.streets(geojson.read_features(roads), project)
@@ -168,7 +199,7 @@ class City:
 
         Args:
             size: side of a tile in pixels.
-            overlap: pixels shared by neighbouring tiles, 0 .. size - 1. The last tile of a row or
+            overlap: pixels common to neighbouring tiles, 0 .. size - 1. The last tile of a row or
                 column is moved back so as to end with the city, and so may overlap more.
 
         Yields:

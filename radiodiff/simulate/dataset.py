@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,21 +24,20 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from scipy import ndimage
 from tqdm import tqdm
 
 from radiodiff.cli import provenance
-from radiodiff.config import Settings
 from radiodiff.errors import InputError
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
-from radiodiff.simulate.procedural import MAX_SIZE, MIN_SIZE, procedural_city
+from radiodiff.simulate.geometry import snap_polygons
+from radiodiff.simulate.procedural import procedural_city
+from radiodiff.simulate.settings import SimulateConfig, Simulation
 from radiodiff.simulate.tree import (
     INDEX,
     MANIFEST,
     PARTIAL,
-    Simulation,
     encode_index,
     encode_layout,
     encode_png,
@@ -51,61 +51,6 @@ BYTES_PER_PIXEL = 0.6
 """Size of a gain image after compression, rounded up."""
 BYTES_PER_FILE = 4096
 """What a file system adds to a file at most."""
-
-
-class GeoJsonCity(Settings):
-    """A city of one's own in longitude and latitude, cut into tiles."""
-
-    buildings: Path
-    """GeoJSON file with the footprints."""
-    roads: Path | None = None
-    """GeoJSON file with the road axes; it may be the same one."""
-    vehicles: Path | None = None
-    """GeoJSON file with the outlines of vehicles; without it they are drawn along the roads."""
-    bounds: tuple[float, float, float, float] | None = None
-    """West, south, east, north in degrees of the part to use; without it, all of the buildings."""
-    overlap: int = Field(default=0, ge=0)
-    """Pixels shared by neighbouring tiles."""
-
-    @property
-    def files(self) -> list[Path]:
-        """The files the city is read from."""
-        return [path for path in (self.buildings, self.roads, self.vehicles) if path is not None]
-
-
-class SimulateConfig(Settings):
-    """A simulated dataset, of either procedural layouts or the tiles of a city of one's own."""
-
-    output: Path
-    """Root of the tree. A tree begun with the same settings is continued."""
-    seed: int = Field(ge=0)
-    """Every layout follows from the seed and its map id."""
-    layouts: int | None = Field(default=None, ge=1)
-    """Number of procedural layouts."""
-    city: GeoJsonCity | None = None
-    """A city of one's own instead of procedural layouts."""
-    first_map_id: int = Field(default=1, ge=0)
-    """Id of the first layout; RadioMapSeer's splits use the ids 1 .. 700."""
-    size: int = Field(ge=MIN_SIZE, le=MAX_SIZE)
-    """Side of the square map in pixels of one metre; RadioMapSeer has 256."""
-    transmitters: int = Field(ge=1)
-    """Transmitters per layout; RadioMapSeer has 80."""
-    transmitter_margin: float = Field(default=53 / 256, ge=0.0, lt=0.5)
-    """Transmitters keep this share of the map's side away from its border, as in RadioMapSeer,
-    where they lie in the central 150 m."""
-    simulations: tuple[Simulation, ...] = Field(min_length=1)
-    """DPM: dominant path model. IRT2, IRT4: ray tracing with at most 2 or 4 interactions, needs the
-    extra `raytrace`. With the prefix `cars` the vehicles are there too."""
-    workers: int = Field(default=1, ge=1)
-    """Processes; what is written does not depend on it."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SimulateConfig:
-        if (self.layouts is None) == (self.city is None):
-            raise ValueError("give either layouts (a number) or city (GeoJSON files)")
-        if self.city is not None and self.city.overlap >= self.size:
-            raise ValueError(f"city.overlap must be smaller than the tile size {self.size}")
-        return self
 
 
 def simulate_dataset(config: SimulateConfig) -> Path:
@@ -227,9 +172,14 @@ def _tiles(config: SimulateConfig) -> list[tuple[tuple[int, int], City]]:
     city = City.from_geojson(
         source.buildings, source.roads, source.vehicles, source.bounds, traffic
     )
+    # The border of a tile cuts walls between whole metres; polygon files hold whole metres.
+    snapped = (
+        (origin, replace(tile, buildings=tuple(snap_polygons(tile.buildings))))
+        for origin, tile in city.tiles(config.size, source.overlap)
+    )
     tiles = [
         (origin, tile)
-        for origin, tile in city.tiles(config.size, source.overlap)
+        for origin, tile in snapped
         if len(_transmitter_places(tile, config.transmitter_margin)) >= config.transmitters
     ]
     if not tiles:
@@ -330,7 +280,7 @@ def _settings(config: SimulateConfig) -> dict[str, Any]:
 
 
 def _write_manifest(root: Path, config: SimulateConfig, complete: bool) -> None:
-    """Write what made the tree; of a city of one's own also where its tiles lie."""
+    """Write what made the tree; of a custom city also where its tiles lie."""
     content = {
         "complete": complete,
         **provenance(config, device="cpu"),

@@ -17,12 +17,19 @@ import numba
 import numpy as np
 import shapely
 
+from radiodiff.data.polygons import (
+    GAIN_RULE,
+    RasterRule,
+    as_mask,
+    polygon_rings,
+    polygons_from_mask,
+    rasterise,
+)
 from radiodiff.errors import InputError
 from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
 from radiodiff.simulate.path_labels import Labels, ObstructedLoss
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.path_search import search, spread_to_pixels
-from radiodiff.simulate.polygons import as_mask, polygon_rings, polygons_from_mask, rasterise
 from radiodiff.simulate.vehicles import path_losses_db, side_clearance
 from radiodiff.simulate.visibility import PIXEL_SHIFT, convex_corners, edges_of, visible_pixels
 from radiodiff.simulate.visibility_graph import build_graph
@@ -107,7 +114,7 @@ def _recent_layout(
 
 
 class Layout:
-    """The buildings of a map and all lines of sight among them, shared by its transmitters.
+    """The buildings of a map and all lines of sight among them, for all its transmitters.
 
     Attributes:
         building_mask: (H, W) bool.
@@ -153,10 +160,16 @@ class Layout:
         return layout
 
     @classmethod
-    def from_mask(cls, mask: np.ndarray, model: PathLossModel | None = None) -> Layout:
-        """Build the layout of a (H, W) bool or 0/1 building mask, after recovering its polygons."""
+    def from_mask(
+        cls, mask: np.ndarray, model: PathLossModel | None = None, rule: RasterRule = GAIN_RULE
+    ) -> Layout:
+        """Build the layout of a (H, W) bool or 0/1 building mask, after recovering its polygons.
+
+        ``rule`` is the raster rule of ``mask``: ``PNG_RULE`` for a building image of the dataset.
+        """
         mask = as_mask(mask)
-        return cls(polygons_from_mask(mask), mask, model)
+        polygons = polygons_from_mask(mask, rule)
+        return cls(polygons, rasterise(polygons, mask.shape), model)
 
     @classmethod
     def from_polygons(
@@ -184,9 +197,9 @@ class Layout:
         """Return the path gain and which path to its last diffraction every pixel's path continues.
 
         Returns:
-            (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) int32 turns: pixels of one
-            number share all losses but those behind that turn; -1 is line of sight, -2 buildings
-            and pixels without a path.
+            (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) int32 diffractions:
+            pixels of one number have the same losses up to that diffraction; -1 is line of sight,
+            -2 buildings and pixels without a path.
 
         Raises:
             InputError: the transmitter is in a building or off the map.
@@ -239,7 +252,7 @@ class Layout:
     def single_diffractions(
         self, transmitter: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the pixels whose path turns once, at a corner, for fitting the path-loss model.
+        """Return the pixels with one diffraction, at a corner, for fitting the path-loss model.
 
         Returns:
             Indices into ``pixels``, path lengths in metres, and angles in degrees.

@@ -1,8 +1,8 @@
-"""Where paths may cross the roofs: roof points on the walls, and level paths between them.
+"""Where paths may cross the roofs: roof points on the walls, and horizontal paths between them.
 
-All roofs have one height. A path climbs in line of sight to a roof point, runs level to another one
-and falls in line of sight. It enters a building's roof at the first point and leaves one at the
-second; every further wall it passes on its way, at roof height, costs an interaction.
+All roofs have one height. A path climbs in line of sight to a roof point, runs horizontally to
+another one and falls in line of sight. It enters a building's roof at the first point and leaves
+one at the second; every further wall it passes on its way, at roof height, costs an interaction.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def roof_points(edges: np.ndarray, longest_part_m: float) -> np.ndarray:
 
 
 def level_losses(crossings: np.ndarray, crossing_db: float) -> np.ndarray:
-    """Return the (R, R) loss in dB of level paths, given the walls they cross.
+    """Return the (R, R) loss in dB of horizontal paths, given the walls they cross.
 
     A path over one convex building passes two walls, which its two changes of direction stand for;
     every wall more costs ``crossing_db``. Without a wall between them two points have no path: it
@@ -86,7 +86,7 @@ def paths_over_roofs(
     obstructed: ObstructedLoss,
     loss_limit: float,
 ) -> Labels:
-    """Return the paths up to a roof point and level to a second one, sorted by that and by loss."""
+    """Return the paths up to a roof point and on to a second one, sorted by that and by loss."""
     count = roof.shape[0]
     # 1. Arrivals at the first roof point, one per link, only those that can still win there.
     most = interaction_loss(obstructed, np.pi) - obstructed.offset

@@ -38,7 +38,7 @@ class PathLossModel(Settings):
     roof_part_m: float = Field(gt=0)
     """Walls carry a roof point in the middle of every part, of at most this length."""
     roof_crossing_db: float = Field(ge=0)
-    """Loss of every wall beyond two that a level path over the roofs crosses."""
+    """Loss of every wall beyond two that a horizontal path over the roofs crosses."""
 
     def interaction_loss(self, theta_degree: float) -> float:
         """Return f(theta) in dB."""

@@ -1,7 +1,7 @@
 """Least-loss paths from one transmitter, around corners and over roofs.
 
 A path runs at antenna height around convex corners. Once it may go over the roofs: from the ground
-to a roof point, level to another roof point, and down again (:mod:`over_roof`). All changes of
+to a roof point, on to another roof point, and down again (:mod:`over_roof`). All changes of
 direction lose f(theta) of the same model, with angles in three dimensions.
 
 Because the next change of direction needs the incoming one, a corner keeps a label per incoming
@@ -49,7 +49,7 @@ def search(
         col: transmitter's column.
         corners: the K convex corners.
         roof: (R, 2) roof points.
-        level: (R, R) dB lost on a level path between two roof points, inf where there is none.
+        level: (R, R) dB lost on a horizontal path between two roof points, inf where there is none.
         height: metres of the roofs above the antennas.
         edges: (E, 4) building edges.
         graph: the layout's links.

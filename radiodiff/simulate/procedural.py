@@ -20,9 +20,9 @@ from radiodiff.errors import InputError
 from radiodiff.simulate.blocks import DEVELOPMENTS, Frame
 from radiodiff.simulate.city import City
 from radiodiff.simulate.geometry import polygon_parts, snap_polygons
+from radiodiff.simulate.settings import MAX_SIZE, MIN_SIZE
 from radiodiff.simulate.streets import Street, park_and_drive
 
-MIN_SIZE, MAX_SIZE = 32, 1024
 DENSITY_RANGE = (0.08, 0.5)
 """Share of built-up pixels outside which a layout is drawn again (real ones: 0.09 .. 0.41)."""
 MIN_AREA_M2 = 14.0

@@ -25,11 +25,11 @@ import numpy as np
 import shapely
 from shapely.geometry import Polygon
 
+from radiodiff.data.polygons import as_mask, polygons_from_mask
 from radiodiff.data.prompts import check_transmitter
 from radiodiff.errors import InputError
 from radiodiff.simulate.city import City
 from radiodiff.simulate.geometry import polygon_parts
-from radiodiff.simulate.polygons import as_mask, polygons_from_mask
 from radiodiff.units import (
     ANTENNA_HEIGHT_M,
     BUILDING_HEIGHT_M,

@@ -11,9 +11,11 @@ The tree has RadioMapSeer's folders and file formats::
     dataset.csv                                  one line per map and transmitter
     manifest.json                                what made the tree
 
-In the JSON files x is the column and y the row, counted from the top left. A polygon is a list of
-rings, the outline first and then its holes; a ring is a list of [x, y] that does not repeat the
-first. Every file is written under a temporary name and then renamed, so it is absent or whole.
+The gain images follow one raster rule and the masks of ``png/{buildings_complete,cars,roads}``
+another, half a pixel off (:mod:`radiodiff.data.polygons`). A polygon file is a list of closed rings
+of [x, y] in metres, x to the right and y up (:mod:`radiodiff.data.footprints`); in
+``antenna/{map}.json`` x is the column and y the row from the top. Every file is written under a
+temporary name and then renamed, so it is absent or whole.
 """
 
 from __future__ import annotations
@@ -24,17 +26,16 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
-from shapely.geometry import Polygon
 
+from radiodiff.data.footprints import rings_of
+from radiodiff.data.polygons import PNG_RULE, rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate.city import City
-from radiodiff.simulate.polygons import rasterise
+from radiodiff.simulate.settings import Simulation
 
-Simulation = Literal["DPM", "carsDPM", "IRT2", "carsIRT2", "IRT4", "carsIRT4"]
 LAYERS = {"buildings_complete": "buildings", "cars": "vehicles", "roads": "roads"}
 """Folder of a layer in the tree -> attribute of the city."""
 MANIFEST = "manifest.json"
@@ -71,9 +72,9 @@ def encode_layout(map_id: int, city: City, transmitters: np.ndarray) -> dict[Pat
     files = {Path("antenna", f"{map_id}.json"): _json(transmitters[:, ::-1].tolist())}
     for layer, attribute in LAYERS.items():
         polygons = getattr(city, attribute)
-        mask = rasterise(polygons, city.size)
+        mask = rasterise(polygons, city.size, PNG_RULE)
         files[Path("png", layer, f"{map_id}.png")] = encode_png(mask * np.uint8(255))
-        files[Path("polygon", layer, f"{map_id}.json")] = _json([_rings(p) for p in polygons])
+        files[Path("polygon", layer, f"{map_id}.json")] = _json(rings_of(polygons, city.size[0]))
     for tx, (row, column) in enumerate(transmitters):
         antenna = np.zeros(city.size, dtype=np.uint8)
         antenna[row, column] = 255
@@ -82,7 +83,7 @@ def encode_layout(map_id: int, city: City, transmitters: np.ndarray) -> dict[Pat
 
 
 def encode_png(levels: np.ndarray) -> bytes:
-    """Encode (H, W) uint8 levels as an 8-bit gray PNG."""
+    """Encode (H, W) uint8 gray levels as an 8-bit gray PNG."""
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, format="PNG")
     return buffer.getvalue()
@@ -117,14 +118,6 @@ def write_atomic(path: Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _rings(polygon: Polygon) -> list[list[list[float]]]:
-    """Return the outline and the holes of a polygon, each a list of [x, y]."""
-    return [
-        [[round(x, 3), round(y, 3)] for x, y in ring.coords[:-1]]
-        for ring in (polygon.exterior, *polygon.interiors)
-    ]
 
 
 def _json(value: object) -> bytes:

@@ -94,7 +94,7 @@ def path_losses_db(
     label: np.ndarray,
     clearance: np.ndarray,
 ) -> np.ndarray:
-    """Return the (N,) vehicle loss in dB along each pixel's path, the sum over its level links.
+    """Return the (N,) vehicle loss in dB along each pixel's path, summed over its horizontal links.
 
     Links to and from roofs leave the vehicles below.
 

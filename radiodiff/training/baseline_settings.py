@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from radiodiff.config import Settings
-from radiodiff.models.baselines.rmegan import FIRST_PHASE, SECOND_PHASE, GeneratorWeights
-from radiodiff.training.experiments import Experiment
-from radiodiff.training.settings import OptimizerSettings
+from radiodiff.models.baselines.settings import FIRST_PHASE, SECOND_PHASE, GeneratorWeights
+from radiodiff.training.settings import Experiment, OptimizerSettings
 
 
 class RadioUNetSettings(Settings):
     """RadioUNet; the defaults are the authors' sizes (13.3 M parameters)."""
 
     name: Literal["radiounet"]
+    """Selects this network."""
     first_widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
-    """Channels of the nine encoder levels of the first U-Net."""
+    """Channels of the nine encoder scales of the first U-Net."""
     second_widths: tuple[int, ...] = (20, 30, 40, 50, 60, 70, 90, 110, 150)
     """The same of the second."""
     head_widths: tuple[int, int] = (20, 20)
@@ -28,8 +28,9 @@ class UVMNetSettings(Settings):
     """UVM-Net; the defaults are the authors' sizes (1004 M parameters)."""
 
     name: Literal["uvmnet"]
+    """Selects this network."""
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
-    """Channels of the levels; the last two are equal."""
+    """Channels of the scales; the last two are equal."""
     grid: int = Field(64, ge=2)
     """Rows and columns on which the Bi-SSM blocks work."""
     states: int = Field(16, ge=1)
@@ -42,8 +43,9 @@ class RMEGANSettings(Settings):
     """RME-GAN; the defaults are the authors' sizes and weights."""
 
     name: Literal["rmegan"]
+    """Selects this network."""
     widths: tuple[int, ...] = (6, 40, 50, 60, 100, 100, 150, 300, 500)
-    """Channels of the generator's nine encoder levels."""
+    """Channels of the generator's nine encoder scales."""
     head_width: int = Field(20, ge=1)
     """Channels before its last layer."""
     discriminator_width: int = Field(64, ge=1)
@@ -94,5 +96,6 @@ class BaselineExperiment(Experiment):
     model: Annotated[
         RadioUNetSettings | UVMNetSettings | RMEGANSettings, Field(discriminator="name")
     ]
+    """The network, chosen by ``name``, and its sizes."""
     measurements: MeasurementSettings | None
     """What is measured of every map; null for a network that sees the prompt alone."""

@@ -1,7 +1,7 @@
 """Training of the learned baselines: RadioUNet, UVM-Net and RME-GAN, with or without measurements.
 
-``docs/baselines.md`` says where each comes from. All see the prompt as gray channels and, where
-they take measurements, one channel of measured values; all predict gray.
+``docs/explanation/baselines.md`` says where each comes from. All see the prompt as gray channels
+and, where they take measurements, one channel of measured values; all predict gray.
 """
 
 from __future__ import annotations

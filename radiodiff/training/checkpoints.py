@@ -83,7 +83,7 @@ class CheckpointWriter:
             kept = f"step {last} is the last good one" if last is not None else "there is none yet"
             raise InputError(
                 f"{weights}: checkpoint could not be written ({error}); {kept}. Free disk space or "
-                "mend the permissions and resume"
+                "fix the permissions and resume"
             ) from error
         self._remove_old()
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from pydantic import Field
 from torch import Tensor, nn
 
 from radiodiff.data.radiomapseer import RadioMapSeer
@@ -21,20 +20,11 @@ from radiodiff.diffusion.decoupled import DecoupledScheduler, sample
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
-from radiodiff.training.experiments import Experiment
 from radiodiff.training.latents import check_latent_stride, latent_shape
 from radiodiff.training.scoring import GeneratedMaps
+from radiodiff.training.settings import DecoderExperiment
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
-
-
-class DecoderExperiment(Experiment):
-    """The tuning of a decoder (``scripts/train_decoder.py``)."""
-
-    pipeline: Path
-    """What stage two exported: the folder ``model`` of its run directory."""
-    sampling_steps: int = Field(ge=1)
-    """Sampler steps of the latents that are decoded, in training and validation."""
 
 
 class SampledDecoding(nn.Module):

@@ -36,7 +36,7 @@ def explained(directory: Path, settings: TrainSettings, num_processes: int) -> I
         raise InputError(out_of_memory_advice(settings, num_processes)) from error
     except OSError as error:
         where = error.filename or directory
-        raise InputError(f"{where}: {error.strerror or error}; mend it and resume") from error
+        raise InputError(f"{where}: {error.strerror or error}; fix it and resume") from error
     except RuntimeError as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError) or any(w in text for w in _OUT_OF_MEMORY):

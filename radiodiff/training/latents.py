@@ -17,22 +17,20 @@ import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, write_json
-from radiodiff.config import Settings
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, build_dataset
-from radiodiff.data.splits import Part
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.training.scoring import batches
+from radiodiff.training.settings import EncodeConfig
 from radiodiff.training.stream import Item, dihedral
 
 ARRAY = "latents.npy"
@@ -40,24 +38,6 @@ MANIFEST = "manifest.json"
 VARIANTS = 8
 FLUSH_EVERY = 16
 """Batches between two notes of how far the encoding is."""
-
-
-class EncodeConfig(Settings):
-    """Which autoencoder encodes which maps (``scripts/encode_latents.py``)."""
-
-    output: Path
-    """Run directory: latents.npy and manifest.json."""
-    vae: Path
-    """What stage one exported: the folder ``model`` of its run directory."""
-    data: DataConfig
-    """The maps, as in the configuration of stage two; the prompt is not read."""
-    part: Part = "train"
-    augmented: bool
-    """Encode all eight flips and quarter turns; stage two needs them where it augments."""
-    precision: Literal["fp32", "bf16"]
-    """Precision of the autoencoder."""
-    batch_size: int = Field(ge=1)
-    """Images encoded at a time."""
 
 
 @torch.no_grad()

@@ -5,14 +5,11 @@ Timesteps index the levels ``alphas_cumprod`` of the schedule, from the cleanest
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from radiodiff.data.measurements import BLOCK_SHAPE
-
-NoiseLevels = Literal["uniform", "log_normal"]
+from radiodiff.training.settings import NoiseLevels
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2
 """Distribution of ln(sigma) of ``log_normal`` (Karras et al., 2022, table 1)."""
@@ -24,7 +21,7 @@ MEASURED_SIGMA = (0.01, 0.3)
 """Range of a measurement's sigma, model range, drawn evenly in its logarithm."""
 UNKNOWN_SHARE = 0.65
 """Share of the samples with measured pixels whose other pixels hold nothing but noise: filters
-start there, and their first estimate is nearly as good as the last (docs/inverse.md, Steps)."""
+start there, and their first estimate is nearly as good as the last (docs/findings/inverse.md)."""
 BLOCK_SHARE = 0.25
 """Share of the masks made of blocks instead of single pixels."""
 BUILDINGS_SHARE = 0.25

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from radiodiff.config import Settings
-from radiodiff.processes import Precision
+from radiodiff.config import Precision, Settings
+from radiodiff.data.settings import DataConfig
+from radiodiff.data.splits import Part
+from radiodiff.diffusion.settings import DecoupledSettings
+from radiodiff.inverse.settings import Prediction
+from radiodiff.models.settings import Preconditioning, PromptEncoder, VAELossSettings, VAESettings
+
+NoiseLevels = Literal["uniform", "log_normal"]
 
 
 class OptimizerSettings(Settings):
@@ -26,6 +33,7 @@ class OptimizerSettings(Settings):
     warmup_steps: int = Field(0, ge=0)
     """Steps of linear warm-up from zero."""
     weight_decay: float = Field(ge=0)
+    """Decoupled weight decay of AdamW and Muon."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Of AdamW."""
     gradient_clip: float | None = Field(gt=0)
@@ -45,8 +53,9 @@ class EmaSettings(Settings):
     """Exponential moving average of the weights; the average is what is validated and exported."""
 
     decay: float = Field(gt=0, lt=1)
+    """Share of the average that an update keeps."""
     every: int = Field(1, ge=1)
-    """Update once in so many steps."""
+    """Update once in N steps."""
     first_step: int = Field(0, ge=0)
     """Before this step there is no average."""
 
@@ -55,11 +64,13 @@ class TrainSettings(Settings):
     """How long, how large, how precise, and what to keep."""
 
     steps: int = Field(ge=1)
+    """Updates of the run."""
     batch_size: int = Field(ge=1)
     """Samples in one update over all processes and micro-batches."""
     accumulation: int = Field(1, ge=1)
     """Micro-batches in one update."""
     precision: Precision
+    """Of the computation; weights, moments and averages stay float32."""
     channels_last: bool = False
     """Keep images in channels-last memory, which convolutions in bfloat16 prefer."""
     compile: bool = False
@@ -73,20 +84,26 @@ class TrainSettings(Settings):
     augment: bool = True
     """Random flips and quarter turns of map and prompt together."""
     seed: int = Field(ge=0)
+    """Initial weights, samples and noise follow from it."""
     num_workers: int = Field(0, ge=0)
     """Data loading processes for each training process."""
     ema: EmaSettings | None
     log_every: int = Field(ge=1)
+    """Log losses and speed once in N steps."""
     spike_factor: float = Field(3.0, gt=1)
-    """A loss of more than so many times the median of the last 100 is logged with its maps."""
+    """A loss of more than N times the median of the last 100 is logged with its maps."""
     histogram_every: int | None = Field(None, ge=1)
-    """Histograms of weights and gradients to TensorBoard once in so many steps; null for none."""
+    """Histograms of weights and gradients to TensorBoard once in N steps; null for none."""
     validate_every: int = Field(ge=1)
+    """Score validation maps once in N steps."""
     validation_maps: int = Field(ge=1)
     """How many maps of the validation split are scored."""
     checkpoint_every: int = Field(ge=1)
+    """Write a checkpoint once in N steps."""
     keep_last: int = Field(2, ge=1)
+    """Number of newest checkpoints that stay."""
     keep_every: int | None = Field(None, ge=1)
+    """Checkpoints of every N-th step stay as well; null for none."""
 
     @model_validator(mode="after")
     def _sharded_precision(self) -> TrainSettings:
@@ -102,3 +119,134 @@ class TrainSettings(Settings):
                 f"{self.accumulation}"
             )
         return self
+
+
+class Experiment(Settings):
+    """What every training run has."""
+
+    output: Path
+    """Run directory: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, model/."""
+    data: DataConfig
+    train: TrainSettings
+    optimizer: OptimizerSettings
+    start_from: Path | None = None
+    """A network of the same sizes whose weights are the initial ones, to tune it to other maps: the
+    folder of one ``config.json``, such as data/pretrained/radiodiff-small/denoiser."""
+
+
+class VAEExperiment(Experiment):
+    """Stage one of RadioDiff: the KL autoencoder (``scripts/train_vae.py``)."""
+
+    model: VAESettings
+    loss: VAELossSettings
+    discriminator_optimizer: OptimizerSettings
+
+
+class DenoiserSettings(Settings):
+    """Sizes of the attention U-Net; see :class:`radiodiff.models.denoiser.DecoupledUNet`."""
+
+    dim: int = Field(ge=8)
+    """Channels of the first scale."""
+    dim_mults: tuple[int, ...] = Field(min_length=2)
+    """Channels of every scale in units of ``dim``, from fine to coarse."""
+    prompt_encoder: PromptEncoder
+    """Encodes the prompt: a Swin transformer (paper: swin_b), or a small convolutional network."""
+    prompt_weights: str | None = None
+    """Weights of a Swin encoder: null, a local file, or a torchvision name (IMAGENET1K_V1)."""
+    prompt_width: int | None = Field(None, ge=8)
+    """Channels of the first scale of the convolutional encoder; null is ``dim``."""
+    patch_size: int = Field(1, ge=1)
+    """The U-Net works on squares of this many latent pixels a side, unfolded into channels."""
+    window_sizes: tuple[int, ...]
+    """Side of the averaging windows of the condition attention, one per scale."""
+    aft: bool
+    """Adaptive FFT filter on the bottleneck of both decoders: RadioDiff, eq. (22)."""
+    fourier_scale: float = Field(16.0, gt=0)
+    """Standard deviation of the frequencies that encode the time."""
+    preconditioning: Preconditioning = "released"
+    """``released``, or ``unit_variance``: outputs of one size (docs/explanation/networks.md)."""
+
+
+class LDMExperiment(Experiment):
+    """Stage two of RadioDiff: the decoupled latent diffusion (``scripts/train_ldm.py``)."""
+
+    vae: Path
+    """What stage one exported: the folder ``model`` of its run directory."""
+    latents: Path | None = None
+    """What scripts/encode_latents.py wrote of the training maps; null encodes on the fly."""
+    latent_scale: float | None = Field(gt=0)
+    """Factor on the latents (0.3 in the released code); null measures it on the validation maps so
+    that latents have unit variance."""
+    model: DenoiserSettings
+    diffusion: DecoupledSettings
+    sampling_steps: int = Field(ge=1)
+    """Sampler steps of the maps generated for validation."""
+    zero_buildings: bool = False
+    """Have the pipeline set building interiors to gray 0, as RadioMapSeer does."""
+
+
+class PriorSettings(Settings):
+    """Sizes of the unconditional prior; see :class:`radiodiff.inverse.prior.PatchUNet`."""
+
+    patch_size: int = Field(ge=1)
+    """Side of the patches of a map that are unfolded into channels."""
+    block_out_channels: tuple[int, ...] = Field(min_length=1)
+    """Channels of every scale, from fine to coarse."""
+    layers_per_block: int = Field(ge=1)
+    """Residual blocks per encoder scale."""
+    attention: bool
+    """Attention at the coarsest scale."""
+    norm_num_groups: int = Field(16, ge=1)
+    """Groups of the group normalisations."""
+    level_map: bool = False
+    """The network takes a noise level for every pixel: needed by ``sampler.method: fixed_level``."""
+
+
+class PriorExperiment(Experiment):
+    """The unconditional DDPM prior of RadioDiff-Inverse (``scripts/train_prior.py``)."""
+
+    model: PriorSettings
+    num_train_timesteps: int = Field(1000, ge=2)
+    """Noise levels of the DDPM schedule."""
+    prediction_type: Prediction = "epsilon"
+    """What the network predicts: ``epsilon`` (the paper's prior) or ``v_prediction``, which weighs
+    all noise levels evenly and suits bfloat16."""
+    noise_levels: NoiseLevels = "uniform"
+    """Levels trained at: every timestep alike, as in DDPM, or ln(sigma) normal with mean -1.2 and
+    standard deviation 1.2 (Karras et al., 2022, table 1), for priors that will see dense samples:
+    with the paper's schedule 70 % of the timesteps hold more noise than signal. With
+    ``model.level_map`` 85 % of the samples have cleaner pixels among the others."""
+
+    @model_validator(mode="after")
+    def _level_map_predicts_velocity(self) -> PriorExperiment:
+        if self.model.level_map and self.prediction_type != "v_prediction":
+            raise ValueError("model.level_map goes with prediction_type v_prediction")
+        return self
+
+
+class DecoderExperiment(Experiment):
+    """The tuning of a decoder (``scripts/train_decoder.py``)."""
+
+    pipeline: Path
+    """What stage two exported: the folder ``model`` of its run directory."""
+    sampling_steps: int = Field(ge=1)
+    """Sampler steps of the latents that are decoded, in training and validation."""
+
+
+class EncodeConfig(Settings):
+    """Which autoencoder encodes which maps (``scripts/encode_latents.py``)."""
+
+    output: Path
+    """Run directory: latents.npy and manifest.json."""
+    vae: Path
+    """What stage one exported: the folder ``model`` of its run directory."""
+    data: DataConfig
+    """The maps, as in the configuration of stage two; the prompt is not read."""
+    part: Part = "train"
+    """Part of the split that is encoded."""
+    augmented: bool
+    """Encode all eight flips and quarter turns; stage two needs them where it augments."""
+    precision: Literal["fp32", "bf16"]
+    """Precision of the autoencoder."""
+    batch_size: int = Field(ge=1)
+    """Images encoded at a time."""

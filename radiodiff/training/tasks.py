@@ -21,7 +21,6 @@ from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, make_denoiser
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import VAELoss, build_vae
-from radiodiff.training.experiments import LDMExperiment, PriorExperiment, VAEExperiment
 from radiodiff.training.latents import (
     check_latent_stride,
     encode,
@@ -37,6 +36,7 @@ from radiodiff.training.scoring import (
     score_maps,
     without_gradients,
 )
+from radiodiff.training.settings import LDMExperiment, PriorExperiment, VAEExperiment
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
 
@@ -217,8 +217,9 @@ from it by 1."""
 class PriorObjective(nn.Module):
     """Objective of the prior: predict the noise of a diffused map (Ho et al., 2020, eq. (14)).
 
-    Or its velocity, where the schedule's ``prediction_type`` says so. Given a level for every
-    pixel, clean pixels weigh no more than ``MAX_CLEAN_WEIGHT``.
+    The map is diffused by RadioDiff, eq. (4), which diffusers' schedulers compute.
+    If the schedule's ``prediction_type`` says so, the velocity is predicted. Given a noise level
+    for every pixel, clean pixels weigh no more than ``MAX_CLEAN_WEIGHT``.
     """
 
     alphas_cumprod: Tensor

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from radiodiff.processes import Precision
+from radiodiff.config import Precision
 from radiodiff.training.stream import Item
 
 DTYPES: dict[Precision, torch.dtype] = {

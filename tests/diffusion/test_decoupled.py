@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from radiodiff.diffusion.decoupled import DecoupledScheduler, DecoupledSettings, sample
+from radiodiff.diffusion.decoupled import DecoupledScheduler, sample
+from radiodiff.diffusion.settings import DecoupledSettings
 from radiodiff.errors import InputError
 
 N = 50_000
@@ -43,7 +44,7 @@ class Mixture:
 
 
 def released_recursion(attenuation: str, mean: float, variance: float, steps: int, start: float):
-    """Mean and variance after uniform steps of eq. (16) with exact predictors, from N(start, 1)."""
+    """Mean and variance after uniform steps of RadioDiff, eq. (16), exact, from N(start, 1)."""
     m, v = start, 1.0
     predict = Mixture(attenuation, [mean], variance)
     for i in range(steps):

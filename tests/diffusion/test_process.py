@@ -45,7 +45,7 @@ def test_attenuation_integral_by_hand():
 @pytest.mark.parametrize("attenuation", ["constant", "linear"])
 @pytest.mark.parametrize("t", [0.3, 0.8])
 def test_marginals_equal_a_simulation_of_the_stochastic_equation(attenuation, t):
-    """Euler-Maruyama on dz = f_t dt + dw, eq. (13), against diffuse and N((1-t) z_0, ...)."""
+    """Euler-Maruyama on RadioDiff, eq. (13), against diffuse and N((1-t) z_0, ...)."""
     g, steps = generator(1), 200
     z_0 = torch.full((N,), 1.5)
     coefficients = attenuation_coefficients(z_0, slope_for(attenuation, z_0, g))
@@ -67,7 +67,10 @@ def test_marginals_equal_a_simulation_of_the_stochastic_equation(attenuation, t)
 
 
 def test_constant_attenuation_has_the_marginals_of_equations_9_to_11():
-    """gamma_t = 1 - t and delta_t^2 = t give f = -1/(1-t) and g^2 = (1+t)/(1-t), free of z_0."""
+    """gamma_t = 1 - t and delta_t^2 = t give f = -1/(1-t) and g^2 = (1+t)/(1-t), free of z_0.
+
+    The marginals are RadioDiff, eq. (8), of the process RadioDiff, eq. (9).
+    """
     g, steps, t_end = generator(2), 400, 0.7
     z, dt = torch.full((N,), 1.5), t_end / steps
     for step in range(steps):

@@ -11,7 +11,8 @@ import torch
 from skimage.metrics import structural_similarity
 
 from radiodiff.evaluation.metrics import average
-from radiodiff.evaluation.predictions import MetricConfig, score_maps
+from radiodiff.evaluation.predictions import score_maps
+from radiodiff.evaluation.settings import MetricConfig
 
 OUTDOOR = torch.arange(12).expand(2, 12, 12) >= 6
 TRUTH = torch.where(OUTDOOR, 0.5, 0.0).double()

@@ -11,17 +11,17 @@ from PIL import Image
 
 from radiodiff.config import load_config
 from radiodiff.data.images import write_levels
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer
+from radiodiff.data.radiomapseer import RadioMapSeer
+from radiodiff.data.settings import DataConfig
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import nmse, psnr, rmse, ssim
 from radiodiff.evaluation.predictions import (
-    EvaluateConfig,
-    MetricConfig,
     evaluate_predictions,
     find_predictions,
     read_prediction,
     score_predictions,
 )
+from radiodiff.evaluation.settings import EvaluateConfig, MetricConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_conventions_reach_the_metrics(tree, predictions):
     )
     scores = score_predictions(settings(tree, predictions, metrics=config))
     dataset = RadioMapSeer(tree)
-    outdoor = torch.from_numpy(~dataset.building_mask(0))
+    outdoor = torch.from_numpy(~dataset.footprint(0).mask)
     truth = torch.from_numpy(dataset.levels(0) / 255)
     predicted = torch.from_numpy(noisy_levels(dataset, 0) / 255)
     expected = {

@@ -13,7 +13,8 @@ from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.experiments import generation
-from radiodiff.experiments.generation import GenerateConfig, generate_maps
+from radiodiff.experiments.generation import generate_maps
+from radiodiff.experiments.settings import GenerateConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
 

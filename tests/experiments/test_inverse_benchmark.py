@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from radiodiff.errors import InputError
-from radiodiff.experiments.inverse_benchmark import InverseConfig, run_benchmark, summarise
+from radiodiff.experiments.inverse_benchmark import run_benchmark, summarise
+from radiodiff.experiments.settings import InverseConfig
 from radiodiff.units import model_to_db
 
 

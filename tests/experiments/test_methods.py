@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from radiodiff.data.measurements import Measurements, measure, pixel_mask
-from radiodiff.data.radiomapseer import DataConfig, Sample
+from radiodiff.data.radiomapseer import Sample
+from radiodiff.data.settings import DataConfig
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
@@ -16,11 +17,11 @@ from radiodiff.experiments.methods import (
     METHODS,
     MapBatch,
     Method,
-    MethodSettings,
     load_method,
     predict_maps,
     register,
 )
+from radiodiff.experiments.settings import MethodSettings
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule

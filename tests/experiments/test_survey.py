@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radiodiff.data.survey import Grid, SurveySettings, read_survey
+from radiodiff.data.surveys.samples import read_samples
+from radiodiff.data.surveys.settings import SurveySettings
 from radiodiff.errors import InputError
-from radiodiff.experiments.survey import (
-    SurveyConfig,
-    read_buildings,
-    reconstruct_survey,
-    write_outlines,
-)
+from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.survey_buildings import read_buildings
+from radiodiff.experiments.survey_files import write_outlines
+from radiodiff.experiments.survey_groups import survey_configs
 from radiodiff.units import gray_to_db, level_to_gray
 
 
@@ -32,7 +31,7 @@ def config(prior, output, **changes):
         {
             "prior": prior,
             "output": output,
-            "survey": {"y_axis": "south", "noise_std_db": 0.05},
+            "survey": {"y_axis": "south", "noise_std_db": 0.05, "resolution_m": 1},
             "num_particles": 2,
             "num_inference_steps": 4,
             "tile_overlap": 8,
@@ -74,7 +73,13 @@ def test_known_buildings_are_kept(prior_directory, truth, tmp_path):
     buildings = truth == -147
     Image.fromarray(buildings.astype(np.uint8) * 255).save(tmp_path / "b.png")
     path = write_csv(tmp_path / "s.csv", truth, np.indices(truth.shape).sum(axis=0) % 3 == 0)
-    settings = {"y_axis": "south", "noise_std_db": 1, "origin": (0, 0), "shape": truth.shape}
+    settings = {
+        "y_axis": "south",
+        "noise_std_db": 1,
+        "resolution_m": 1,
+        "origin": (0, 0),
+        "shape": truth.shape,
+    }
     reconstruct_survey(
         path,
         config(prior_directory, tmp_path / "run", buildings=tmp_path / "b.png", survey=settings),
@@ -84,22 +89,19 @@ def test_known_buildings_are_kept(prior_directory, truth, tmp_path):
         assert np.allclose(arrays["gain_db"][buildings], -147)
 
 
-def test_geojson_buildings_and_outlines_are_in_degrees(tmp_path):
+def test_outlines_are_buildings_of_the_next_survey(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("x,y,gain_db\n8.0,50.0,-80\n8.001,50.001,-90\n")
-    survey = read_survey(path, SurveySettings(coordinates="degrees", noise_std_db=1))
-    mask = np.zeros(survey.grid.shape, dtype=bool)
+    grid = read_samples(path, SurveySettings(coordinates="degrees", resolution_m=1)).grid
+    mask = np.zeros(grid.shape, dtype=bool)
     mask[20:50, 10:40] = True
-    write_outlines(tmp_path / "b.geojson", mask, survey.grid)
-    found = read_buildings(tmp_path / "b.geojson", survey.grid)
+    write_outlines(tmp_path / "b.geojson", mask, grid)
+    found, _ = read_buildings(tmp_path / "b.geojson", grid)
     assert (found ^ mask).sum() <= 120  # at most the pixels of the rim
     assert json.loads((tmp_path / "b.geojson").read_text())["features"][0]["properties"] == {
         "building": "yes",
         "area_m2": 900.0,
     }
-    metres = Grid((0.0, 0.0), (1.0, -1.0), (8, 8), 1.0, "metres")
-    with pytest.raises(InputError, match="survey is in metres"):
-        read_buildings(tmp_path / "b.geojson", metres)
 
 
 def test_geotiff_lies_where_the_grid_does(prior_directory, truth, tmp_path):
@@ -108,4 +110,38 @@ def test_geotiff_lies_where_the_grid_does(prior_directory, truth, tmp_path):
     reconstruct_survey(path, config(prior_directory, tmp_path / "run"))
     with rasterio.open(tmp_path / "run" / "map.tif") as file:
         assert file.index(9, 16) == (16, 9)
-        assert np.abs(file.read(1) - truth).max() < 1.0
+        assert np.abs(file.read(2) - truth).max() < 1.0
+
+
+def test_the_report_says_what_was_read_and_left_out(prior_directory, truth, tmp_path, capsys):
+    path = write_csv(tmp_path / "s.csv", truth, np.ones_like(truth, dtype=bool))
+    with path.open("a") as file:
+        file.write("3,4,-200\n5,6,\n")
+    report = reconstruct_survey(path, config(prior_directory, tmp_path / "run"))
+    assert report["dropped"] == {"value -200": 1, "no value": 1}
+    assert report["rows"] == truth.size + 2
+    assert report["source"]["measurements"]["path"] == str(path)
+    assert "note: left out 1 row: value -200" in capsys.readouterr().out
+    # The same survey goes on, another one is refused and leaves the result as it is.
+    reconstruct_survey(path, config(prior_directory, tmp_path / "run"))
+    other = write_csv(tmp_path / "other.csv", truth, np.eye(*truth.shape, dtype=bool))
+    before = (tmp_path / "run" / "report.json").read_bytes()
+    with pytest.raises(InputError, match=r"result of another survey.*s\.csv, now .*other\.csv"):
+        reconstruct_survey(other, config(prior_directory, tmp_path / "run"))
+    assert (tmp_path / "run" / "report.json").read_bytes() == before
+
+
+def test_one_map_is_made_of_each_transmitter(prior_directory, tmp_path, capsys):
+    rows = [f"{n},{n * n % 7},{-90 - n},gw:{n % 2}" for n in range(20)]
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join(["x,y,gain_db,gateway", *rows, "1,1,-80,rare"]))
+    settings = {"group_by": "gateway", "resolution_m": 1}
+    whole = config(prior_directory, tmp_path / "run", survey=settings)
+    configs = survey_configs(path, whole)
+    assert [c.output.name for c in configs] == ["gateway_gw_0", "gateway_gw_1"]
+    assert [c.survey.where for c in configs] == [{"gateway": "gw:0"}, {"gateway": "gw:1"}]
+    assert "no map is made of 1 values" in capsys.readouterr().out
+    assert survey_configs(path, configs[0]) == [configs[0]]
+    report = reconstruct_survey(path, configs[1])
+    assert report["samples"] == 10
+    assert (tmp_path / "run" / "gateway_gw_1" / "map.png").is_file()

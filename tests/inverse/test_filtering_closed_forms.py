@@ -5,8 +5,8 @@ import torch
 
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
+from radiodiff.inverse.presets import CALIBRATED, CALIBRATED_BY_WEIGHTS
 from radiodiff.inverse.samplers import Candidates, Combined, Published
-from radiodiff.inverse.settings import CALIBRATED, CALIBRATED_BY_WEIGHTS
 
 ALPHAS_CUMPROD = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 EXACT = CALIBRATED_BY_WEIGHTS.sampler.model_copy(update={"clip": False})

@@ -8,9 +8,10 @@ from radiodiff.data.points import PointMeasurements
 from radiodiff.errors import InputError
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.presets import MEAN_MAP
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 from radiodiff.inverse.samplers import Combined, FixedLevel, IndependentNoise, Published
-from radiodiff.inverse.settings import MEAN_MAP, RefinementSettings
+from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.simulate.dominant_path import path_gain
 from radiodiff.units import db_to_model
 

@@ -1,4 +1,4 @@
-"""Walls and law on a batch of maps: which maps change, whose samples count how much."""
+"""Walls and path-loss model on a batch of maps: which maps change, whose samples count how much."""
 
 import pytest
 import torch

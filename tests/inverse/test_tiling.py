@@ -62,7 +62,7 @@ def test_smoothing_across_tiles_is_as_in_one_piece():
         return F.conv2d(x, kernel, padding=2)
 
     found = tile_denoiser(smooth, (64, 64), 32)(x, LEVEL[:1])
-    # Only the two cells at a tile's border miss neighbours, and there its weight is at most 2/32.
+    # Only the two pixels at a tile's border miss neighbours, and there its weight is at most 2/32.
     error = (found - smooth(x, None)).abs()
     assert error.max() < 0.06 * smooth(x, None).abs().max() + 0.02
 

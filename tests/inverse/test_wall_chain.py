@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import shapely
 
+from radiodiff.data.polygons import rasterise
 from radiodiff.inverse.wall_chain import (
     MAX_VERTICES,
     rasterise_rings,
     run_chain,
 )
-from radiodiff.simulate.polygons import rasterise
 
 SHAPE = (48, 48)
 STRONG = 8.0

@@ -146,7 +146,7 @@ def dft_matrix(length: int) -> Tensor:
 
 
 def test_fourier_filter_equals_the_two_dimensional_transform():
-    """Eqs. (22)-(23) with the full complex spectrum, written as matrices."""
+    """RadioDiff, eq. (22) with the full complex spectrum, written as matrices."""
     height, width = 4, 6
     z = noise(2, 3, height, width)
     w = torch.fft.fft2(noise(3, height, width, seed=1))  # Hermitian: the filtered map is real

@@ -4,11 +4,10 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.distributions import Normal, kl_divergence
 
 from radiodiff.errors import InputError
+from radiodiff.models.settings import VAELossSettings, VAESettings
 from radiodiff.models.vae import (
     PatchDiscriminator,
     VAELoss,
-    VAELossSettings,
-    VAESettings,
     adaptive_weight,
     build_vae,
     hinge_discriminator_loss,

@@ -8,9 +8,11 @@ import torch
 from diffusers import AutoencoderKL, DDPMPipeline
 
 from radiodiff.data.prompts import PAPER_PROMPT
-from radiodiff.data.radiomapseer import DataConfig, build_dataset
+from radiodiff.data.radiomapseer import build_dataset
+from radiodiff.data.settings import DataConfig
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
-from radiodiff.experiments.methods import MethodSettings, load_method, predict_maps
+from radiodiff.experiments.methods import load_method, predict_maps
+from radiodiff.experiments.settings import MethodSettings
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.released import prior_from_guided_diffusion, radiounet_from_authors
 from radiodiff.models.released.key_maps import rename, unet_modules

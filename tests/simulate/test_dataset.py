@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from shapely.geometry import LineString, Polygon, box, mapping
+from shapely.geometry import LineString, box, mapping
 
 from radiodiff.config import load_config
+from radiodiff.data.polygons import PNG_RULE, rasterise
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.errors import InputError
 from radiodiff.simulate import dataset, dominant_path, tree
 from radiodiff.simulate.city import City
-from radiodiff.simulate.dataset import SimulateConfig, choose_transmitters, simulate_dataset
+from radiodiff.simulate.dataset import choose_transmitters, simulate_dataset
+from radiodiff.simulate.settings import SimulateConfig
 from radiodiff.units import db_to_level
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,17 +78,20 @@ def test_images_hold_what_the_engine_computes(root):
     assert buildings.dtype == np.uint8
     assert set(np.unique(buildings)) <= {0, 255}
     assert (cars == 255).any()
-    rings = json.loads((root / "polygon/buildings_complete/8.json").read_text())
-    polygons = [Polygon(outline, holes) for outline, *holes in rings]
-    city = City((64, 64), tuple(polygons))
-    np.testing.assert_array_equal(city.building_mask, buildings == 255)
+    polygon = root / "polygon"
+    city = City.from_rings(polygon / "buildings_complete/8.json", (64, 64), polygon / "cars/8.json")
+    np.testing.assert_array_equal(rasterise(city.buildings, (64, 64), PNG_RULE), buildings == 255)
+    np.testing.assert_array_equal(rasterise(city.vehicles, (64, 64), PNG_RULE), cars == 255)
+    rings = json.loads((polygon / "buildings_complete/8.json").read_text())
+    assert all(ring[0] == ring[-1] for ring in rings)
+    assert all(isinstance(value, int) for ring in rings for point in ring for value in point)
     for tx, (x, y) in enumerate(json.loads((root / "antenna/8.json").read_text())):
         antenna = levels(root / f"png/antennas/8_{tx}.png")
         assert np.argwhere(antenna).tolist() == [[y, x]]
         assert antenna[y, x] == 255
         static = dominant_path.path_gain(city, (y, x))
         np.testing.assert_array_equal(levels(root / f"gain/DPM/8_{tx}.png"), db_to_level(static))
-        dynamic = dominant_path.path_gain(city, (y, x), cars == 255)
+        dynamic = dominant_path.path_gain(city, (y, x), city.vehicle_mask)
         np.testing.assert_array_equal(
             levels(root / f"gain/carsDPM/8_{tx}.png"), db_to_level(dynamic)
         )

@@ -8,12 +8,12 @@ import pytest
 import shapely
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from radiodiff.data.polygons import rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate.calibration import map_error, mend_transmitter, read_maps
 from radiodiff.simulate.city import City
 from radiodiff.simulate.dominant_path import Layout, link_gain, median_filter, path_gain
 from radiodiff.simulate.path_loss_model import constants
-from radiodiff.simulate.polygons import rasterise
 from radiodiff.simulate.procedural import procedural_city
 from radiodiff.simulate.vehicles import box_loss_db
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB

@@ -2,8 +2,17 @@ import json
 
 import numpy as np
 import pytest
+import shapely
 from shapely.affinity import affine_transform
-from shapely.geometry import LineString, Polygon, box, mapping
+from shapely.geometry import (
+    GeometryCollection,
+    LineString,
+    MultiPolygon,
+    Point,
+    Polygon,
+    box,
+    mapping,
+)
 
 from radiodiff.errors import InputError
 from radiodiff.simulate.city import City
@@ -131,14 +140,123 @@ def test_metres_that_pass_for_degrees_are_refused(tmp_path):
         City.from_geojson(path)
 
 
-def test_a_named_projection_is_refused(tmp_path):
-    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::25832"}}
-    path = write(tmp_path / "named.geojson", (box(0, 0, 9, 9), {}), crs=crs)
-    with pytest.raises(InputError, match="EPSG::25832"):
+def test_a_named_projection_is_converted(tmp_path):
+    pyproj = pytest.importorskip("pyproj")
+    project = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:25832", always_xy=True).transform
+    shapes = box(10, 10, 40, 30), box(60, 50, 80, 70)
+    plain = write(tmp_path / "plain.geojson", *((s, {"building": "yes"}) for s in shapes))
+    named = {
+        "type": "FeatureCollection",
+        "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::25832"}},
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": mapping(
+                    shapely.transform(degrees(s), lambda p: np.stack(project(*p.T), 1))
+                ),
+                "properties": {"building": "yes"},
+            }
+            for s in shapes
+        ],
+    }
+    path = tmp_path / "named.geojson"
+    path.write_text(json.dumps(named))
+    found, expected = City.from_geojson(path), City.from_geojson(plain)
+    assert found.size == expected.size
+    assert (found.building_mask == expected.building_mask).all()
+    named["crs"]["properties"]["name"] = "urn:ogc:def:crs:OGC:1.3:CRS84"
+    named["features"] = json.loads(plain.read_text())["features"]
+    path.write_text(json.dumps(named))
+    assert City.from_geojson(path).size == expected.size
+    named["crs"]["properties"]["name"] = "EPSG:1"
+    path.write_text(json.dumps(named))
+    with pytest.raises(InputError, match="'EPSG:1' is not known"):
         City.from_geojson(path)
-    crs["properties"]["name"] = "urn:ogc:def:crs:OGC:1.3:CRS84"
-    path = write(tmp_path / "named.geojson", (box(0, 0, 9, 9), {}), crs=crs)
-    assert City.from_geojson(path).size == (9, 9)
+
+
+FOUR = [box(10, 10, 40, 30), box(60, 50, 80, 70), box(100, 10, 120, 40), box(90, 60, 120, 80)]
+AREA = sum(shape.area for shape in FOUR)
+
+
+def city_of(path):
+    return City.from_geojson(path, bounds=bounds(150, 100)).building_mask.sum()
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"building": "yes"},
+        {"building": True},
+        {"tags": {"building": "house"}},
+        {"type": "way", "id": 3, "tags": {"building:part": "yes"}},
+        {"other_tags": '"height"=>"12","building"=>"yes"'},
+        {"tags": '{"building": "yes"}'},
+        {"class": "Building"},
+    ],
+)
+def test_tags_of_buildings_wherever_they_are(tmp_path, tags):
+    park = (box(0, 0, 140, 90), {"tags": {"landuse": "residential"}})
+    path = write(tmp_path / "b.geojson", *((shape, tags) for shape in FOUR), park)
+    assert city_of(path) == AREA
+
+
+@pytest.mark.parametrize("tags", [{}, {"name": "site"}, {"landuse": "campus"}, {"building": "no"}])
+def test_the_outline_of_the_site_is_no_building_and_that_is_said(tmp_path, tags, caplog):
+    plain = {"height": 8.0}
+    outline = (box(5, 5, 145, 95), tags)
+    path = write(tmp_path / "b.geojson", *((shape, plain) for shape in FOUR), outline)
+    assert city_of(path) == AREA
+    assert ("left out 1 of 5 polygons" in caplog.text) == ("building" not in tags)
+
+
+def test_collections_lines_and_points_of_buildings(tmp_path, caplog):
+    tags = {"building": "yes"}
+    nested = GeometryCollection([FOUR[0], Point(1, 1), GeometryCollection([FOUR[1]])])
+    ring = LineString(FOUR[2].exterior.coords)
+    shapes = [nested, ring, MultiPolygon([FOUR[3]]), Point(5, 5), LineString([(0, 0), (9, 9)])]
+    path = write(tmp_path / "b.geojson", *((shape, tags) for shape in shapes))
+    assert city_of(path) == AREA
+    assert "left out 2 of 5 features tagged as buildings: no polygon" in caplog.text
+
+
+def as_text(content, form):
+    items = content["features"]
+    return {
+        "byte order mark": "\ufeff" + json.dumps(content),
+        "record separators": "".join(f"\x1e{json.dumps(item)}\n" for item in items),
+        "lines": "\n".join(map(json.dumps, items)),
+        "list": json.dumps(items),
+        "collections": "\n".join([json.dumps(content)] * 2),
+        "geometries": "\n".join(json.dumps(item["geometry"]) for item in items),
+        "one geometry": json.dumps(
+            {"type": "GeometryCollection", "geometries": [item["geometry"] for item in items]}
+        ),
+    }[form]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "byte order mark",
+        "record separators",
+        "lines",
+        "list",
+        "collections",
+        "geometries",
+        "one geometry",
+    ],
+)
+def test_forms_of_geojson(tmp_path, form):
+    path = write(tmp_path / "b.geojson", *((shape, {"building": "yes"}) for shape in FOUR))
+    content = json.loads(path.read_text())
+    path.write_text(as_text(content, form), encoding="utf-8")
+    assert city_of(path) == AREA
+
+
+def test_a_collection_without_features_is_empty(tmp_path):
+    path = tmp_path / "b.geojson"
+    path.write_text('{"type": "FeatureCollection", "features": null}')
+    assert city_of(path) == 0
 
 
 @pytest.mark.parametrize(

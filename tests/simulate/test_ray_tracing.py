@@ -8,8 +8,9 @@ from shapely.geometry import Polygon, box
 from radiodiff.errors import InputError
 from radiodiff.simulate import ray_tracing
 from radiodiff.simulate.city import City
-from radiodiff.simulate.dataset import SimulateConfig, simulate_dataset
+from radiodiff.simulate.dataset import simulate_dataset
 from radiodiff.simulate.ray_tracing import extrude, facets, llvm_is_unsound, path_gain
+from radiodiff.simulate.settings import SimulateConfig
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import shapely
 
+from radiodiff.data.polygons import polygon_rings, rasterise
 from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
-from radiodiff.simulate.polygons import polygon_rings, rasterise
 from radiodiff.simulate.visibility import (
     PIXEL_SHIFT,
     convex_corners,

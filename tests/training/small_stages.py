@@ -16,12 +16,7 @@ import torch
 import yaml
 
 from radiodiff.training import checkpoints, experiments
-from radiodiff.training.experiments import (
-    Experiment,
-    LDMExperiment,
-    PriorExperiment,
-    VAEExperiment,
-)
+from radiodiff.training.settings import Experiment, LDMExperiment, PriorExperiment, VAEExperiment
 from radiodiff.training.tasks import LDMTask, PriorTask, VAETask
 
 OPTIMIZER = {

@@ -5,7 +5,7 @@ import pytest
 
 from radiodiff.benchmarks import training as benchmark
 from radiodiff.benchmarks.training import STAGES, Stage, StageTiming, measure_stage
-from radiodiff.training.experiments import PriorExperiment
+from radiodiff.training.settings import PriorExperiment
 from radiodiff.training.tasks import PriorTask
 
 CONFIGS = Path(__file__).parents[2] / "configs"

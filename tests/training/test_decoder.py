@@ -14,8 +14,9 @@ from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.models.vae import build_vae
 from radiodiff.training.checkpoints import load_newest
-from radiodiff.training.decoder import DecoderExperiment, DecoderTask, SampledDecoding
+from radiodiff.training.decoder import DecoderTask, SampledDecoding
 from radiodiff.training.experiments import train_stage
+from radiodiff.training.settings import DecoderExperiment
 from radiodiff.training.tasks import LDMTask
 
 

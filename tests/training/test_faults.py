@@ -164,7 +164,7 @@ def test_a_disk_that_fills_up_outside_a_checkpoint_is_said(
         raise OSError(28, "No space left on device", str(directory / "weights.pt"))
 
     stage.export = export
-    with pytest.raises(InputError, match=r"weights.pt: No space left on device; mend it and"):
+    with pytest.raises(InputError, match=r"weights.pt: No space left on device; fix it and"):
         toy.run(tmp_path, 8, stage=stage, validate_every=7)
     assert newest_step(tmp_path / "checkpoints") == 5
 

@@ -15,7 +15,8 @@ from radiodiff.data.radiomapseer import build_dataset
 from radiodiff.errors import InputError
 from radiodiff.training import latents
 from radiodiff.training.experiments import train_stage
-from radiodiff.training.latents import EncodeConfig, LatentMaps, encode_dataset
+from radiodiff.training.latents import LatentMaps, encode_dataset
+from radiodiff.training.settings import EncodeConfig
 from radiodiff.training.stream import SampleStream, StepSampler, dihedral, make_loader
 from radiodiff.training.tasks import LDMTask
 

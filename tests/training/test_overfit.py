@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from radiodiff.training.experiments import LDMExperiment, VAEExperiment, train_stage
+from radiodiff.training.experiments import train_stage
+from radiodiff.training.settings import LDMExperiment, VAEExperiment
 from radiodiff.training.tasks import LDMTask, VAETask
 
 

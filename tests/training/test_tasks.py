@@ -13,18 +13,14 @@ from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.diffusion.process import diffuse
 from radiodiff.errors import InputError
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-from radiodiff.inverse.prior import PatchUNet, Prediction, build_noise_schedule
-from radiodiff.models.vae import VAELoss, VAELossSettings, build_vae
+from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
+from radiodiff.inverse.settings import Prediction
+from radiodiff.models.settings import VAELossSettings
+from radiodiff.models.vae import VAELoss, build_vae
 from radiodiff.training import latents, tasks
 from radiodiff.training.checkpoints import load_newest
-from radiodiff.training.experiments import (
-    LDMExperiment,
-    PriorExperiment,
-    VAEExperiment,
-    open_datasets,
-    run_experiment,
-    train_stage,
-)
+from radiodiff.training.experiments import open_datasets, run_experiment, train_stage
+from radiodiff.training.settings import LDMExperiment, PriorExperiment, VAEExperiment
 
 OPTIMIZER = {
     "learning_rate": 1e-3,

@@ -20,9 +20,11 @@ from tqdm import tqdm
 from radiodiff.cli import write_json
 from radiodiff.data.images import read_levels
 from radiodiff.data.measurements import Measurements
-from radiodiff.data.radiomapseer import DataConfig, RadioMapSeer, Sample, build_dataset
-from radiodiff.evaluation.metrics import iou
-from radiodiff.evaluation.predictions import MetricConfig, score_maps
+from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
+from radiodiff.data.settings import DataConfig
+from radiodiff.evaluation.metrics import building_ious
+from radiodiff.evaluation.predictions import score_maps
+from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.experiments.methods import Method, Observe, open_for, predict_batch
 from radiodiff.experiments.reproduce.settings import ReproduceConfig, SampleSettings, Scenario
 from radiodiff.experiments.reproduce.sources import Source, digest_of, is_simulated
@@ -170,7 +172,7 @@ class Cells:
         where = ~buildings if conventions.pixels == "outdoor" else None
         values = score_maps(gray, truth, conventions, where)
         shadows = shadow_mask(gray_to_model(gray).numpy(), self._config.shadow_threshold)
-        values["iou"] = iou(torch.from_numpy(shadows), buildings)
+        values |= building_ious(torch.from_numpy(shadows), item["buildings_png"][0], buildings)
         return {name: float(value) for name, value in values.items()}
 
     def _identity(self, source: Source, scenario: Scenario, seed: int) -> dict[str, Any]:

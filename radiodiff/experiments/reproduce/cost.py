@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
-from radiodiff.data.radiomapseer import DataConfig
+from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import Part
 from radiodiff.errors import InputError
-from radiodiff.experiments.methods import MethodSettings, load_method, make_batch, open_for
+from radiodiff.experiments.methods import load_method, make_batch, open_for
 from radiodiff.experiments.reproduce.cells import observer
 from radiodiff.experiments.reproduce.settings import SampleSettings
 from radiodiff.experiments.reproduce.sources import import_modules
+from radiodiff.experiments.settings import MethodSettings
 from radiodiff.memory import peak_memory
 
 MEBIBYTE = 1024**2

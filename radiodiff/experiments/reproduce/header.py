@@ -47,9 +47,12 @@ def header(
     )
     simulations = ", ".join(dict.fromkeys(scenario.simulation for scenario in scenarios))
     made_by = provenance(config, config.device)
+    counts = dataset.building_sources()
+    made_from = ", ".join(f"{source} ({maps} maps)" for source, maps in counts.items())
     lines += [
         f"- maps: `{data.root}` ({kind}), {simulations}, split {data.split}, part {config.part}, "
         f"threshold {data.threshold}",
+        f"- buildings made from: {made_from}",
         f"- {count} maps of {cities} cities, {height} x {width} pixels; "
         f"seeds {', '.join(map(str, config.seeds))}",
         f"- radiodiff {made_by['radiodiff']} ({made_by['git_revision']}), torch "

@@ -17,7 +17,7 @@ from radiodiff.cli import open_run_directory, write_json
 from radiodiff.config import load_config
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
-from radiodiff.evaluation.predictions import MetricConfig
+from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.experiments.reproduce.cells import Cells, Scores, scenario_data
 from radiodiff.experiments.reproduce.cost import Cost, CostRequest, describe_device, measure_alone
 from radiodiff.experiments.reproduce.drawing import curves_figure, maps_figure
@@ -34,7 +34,8 @@ from radiodiff.experiments.reproduce.settings import (
 )
 from radiodiff.experiments.reproduce.sources import Source, digest_of, find_source, import_modules
 from radiodiff.experiments.reproduce.tables import also_printed, cost_table, score_table
-from radiodiff.simulate.dataset import SimulateConfig, simulate_dataset
+from radiodiff.simulate.dataset import simulate_dataset
+from radiodiff.simulate.settings import SimulateConfig
 
 
 def reproduce(config: ReproduceConfig) -> Path:

@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
-from radiodiff.data.radiomapseer import DataConfig, Simulation
+from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import Part
-from radiodiff.evaluation.intervals import Interval
 from radiodiff.evaluation.paper import TABLES
-from radiodiff.evaluation.predictions import MetricConfig
-from radiodiff.experiments.methods import SamplingSettings
+from radiodiff.evaluation.settings import Interval, MetricConfig
+from radiodiff.experiments.settings import SamplingSettings
+from radiodiff.simulate.settings import Simulation
 
 ANY = "any"
 """Variant of a method that serves every scenario."""
 
-Metric = Literal["nmse", "rmse", "ssim", "psnr", "iou"]
+Metric = Literal["nmse", "rmse", "ssim", "psnr", "iou", "iou_gain"]
 
 
 class TrainingStage(Settings):
@@ -74,6 +74,7 @@ class Scenario(Settings):
     variant: str
     """The methods' variant; one that lacks it takes its variant ``any``."""
     simulation: Simulation = "DPM"
+    """Propagation model of the maps: a folder of gain/."""
     measurements: SampleSettings | None = None
     """null shows no measurements."""
 
@@ -82,6 +83,7 @@ class Shown(Settings):
     """What every table and figure has."""
 
     title: str
+    """Caption."""
     methods: tuple[str, ...]
     """Which of ``methods``, in this order; ``own_methods`` follow in every table and figure."""
 
@@ -94,6 +96,7 @@ class ScoreTable(Shown):
     """Mean and interval of metrics, a block for every scenario, a row for every method."""
 
     kind: Literal["scores"]
+    """Selects this kind of table."""
     scenarios: dict[str, Scenario]
     """Setting -> scenario; a setting named as in the printed table has its figures beside it."""
     metrics: tuple[Metric, ...] = Field(min_length=1)
@@ -124,6 +127,7 @@ class CostTable(Shown):
     """Time per map and peak memory of every method on the present device, in its own process."""
 
     kind: Literal["cost"]
+    """Selects this kind of table."""
     scenario: Scenario
     repeats: int = Field(ge=1)
     """Maps that are timed, one at a time after one that is not; the median counts."""
@@ -144,6 +148,7 @@ class MapsFigure(Shown):
     """Maps side by side with their errors: prompt, samples, truth, methods."""
 
     kind: Literal["maps"]
+    """Selects this kind of figure."""
     scenario: Scenario
     maps: int = Field(ge=1)
     """How many, spread over the part."""
@@ -157,8 +162,11 @@ class CurvesFigure(Shown):
     """A metric against the share of missing pixels or the noise, with bands."""
 
     kind: Literal["curves"]
+    """Selects this kind of figure."""
     metric: Metric
+    """What is drawn."""
     axis: Literal["missing_ratio", "noise_std"]
+    """What it is drawn against."""
     values: tuple[float, ...] = Field(min_length=2)
     """Along the axis."""
     scenarios: dict[str, Scenario]
@@ -211,7 +219,7 @@ class ReproduceConfig(Settings):
     """The maps; simulation and prompt follow from scenario and method."""
     part: Part = "test"
     max_maps: int | None = Field(default=None, ge=1)
-    """Take the first so many maps of the part; null takes all."""
+    """Take the first N maps of the part; null takes all."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """Every seed draws other masks, noise and samples."""
     shadow_threshold: float | None = None

@@ -17,15 +17,10 @@ from torch import Tensor
 
 from radiodiff.errors import InputError
 from radiodiff.evaluation.predictions import find_predictions, read_prediction
-from radiodiff.experiments.methods import (
-    MapBatch,
-    Method,
-    MethodSettings,
-    SamplingSettings,
-    load_method,
-)
+from radiodiff.experiments.methods import MapBatch, Method, load_method
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig
 from radiodiff.experiments.reproduce.training import train_method
+from radiodiff.experiments.settings import MethodSettings, SamplingSettings
 from radiodiff.simulate.tree import MANIFEST
 
 
@@ -126,7 +121,7 @@ def import_modules(names: Iterable[str]) -> None:
 
 
 def _code_digest(settings: MethodSettings) -> str:
-    """Digest the file that a function of one's own, or a registered method, is written in."""
+    """Digest the file that a custom function, or of a registered method, is written in."""
     predict = load_method(settings).predict
     try:
         file = inspect.getsourcefile(predict)

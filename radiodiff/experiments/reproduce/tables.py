@@ -8,9 +8,8 @@ from dataclasses import replace
 import torch
 
 from radiodiff.evaluation.intervals import Estimate, estimate
-from radiodiff.evaluation.metrics import RmseUnit
 from radiodiff.evaluation.paper import TABLES, printed_rows, settings_of
-from radiodiff.evaluation.predictions import MetricConfig
+from radiodiff.evaluation.settings import MetricConfig, RmseUnit
 from radiodiff.evaluation.tables import COLUMNS, Column, markdown_table
 from radiodiff.experiments.reproduce.cells import Scores
 from radiodiff.experiments.reproduce.cost import Cost
@@ -64,7 +63,9 @@ def estimates(
             shown.conventions.averaging,
         )
         for metric in metrics
-        if not (metric == "iou" and scenario.measurements and scenario.measurements.aware)
+        if not (
+            metric in ("iou", "iou_gain") and scenario.measurements and scenario.measurements.aware
+        )
     }
 
 

@@ -12,14 +12,14 @@ from radiodiff.config import load_config
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig, TrainingStage
 from radiodiff.training.baselines import BaselineExperiment, train_baseline
 from radiodiff.training.checkpoints import newest_step
-from radiodiff.training.decoder import DecoderExperiment, DecoderTask
-from radiodiff.training.experiments import (
-    MAY_DIFFER_ON_RESUME,
+from radiodiff.training.decoder import DecoderTask
+from radiodiff.training.experiments import MAY_DIFFER_ON_RESUME, train_stage
+from radiodiff.training.settings import (
+    DecoderExperiment,
     Experiment,
     LDMExperiment,
     PriorExperiment,
     VAEExperiment,
-    train_stage,
 )
 from radiodiff.training.tasks import LDMTask, PriorTask, VAETask
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from radiodiff.inverse.levels import with_repaint_jumps
 from radiodiff.inverse.operators import PixelOperator, PointOperator
 from radiodiff.inverse.particles import Network, Problem
-from radiodiff.inverse.samplers.base import ClippedSampler, register
+from radiodiff.inverse.sampler import ClippedSampler, register
 from radiodiff.inverse.transitions import predict_clean, prior_step, stochastic_share
 
 PRIOR_VARIANCE = 0.1

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from radiodiff.inverse.levels import measurement_level, with_repaint_jumps
 from radiodiff.inverse.particles import Network, Problem
-from radiodiff.inverse.samplers.base import Sampler, register
+from radiodiff.inverse.sampler import Sampler, register
 from radiodiff.inverse.samplers.counted_once import schedule_with_own_levels, with_shared_levels
 from radiodiff.inverse.transitions import predict_clean, prior_step, stochastic_share
 

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from radiodiff.inverse.levels import measurement_level, with_repaint_jumps
-from radiodiff.inverse.particles import Network, Problem, diffuse
-from radiodiff.inverse.samplers.base import ClippedSampler, WeightedSampler, register
+from radiodiff.inverse.particles import Network, Problem, diffuse, resample_if_poor
+from radiodiff.inverse.sampler import ClippedSampler, WeightedSampler, register
 from radiodiff.inverse.samplers.counted_once import schedule_with_own_levels, with_shared_levels
 from radiodiff.inverse.transitions import (
     log_likelihood,
@@ -106,7 +106,13 @@ def _follow(
             # 3. Weigh parents by what they predict of the measurements, and draw the good ones.
             if variance > 0:
                 log_weights = log_weights + log_likelihood(y_s, mean, variance, now)
-                log_weights, mean = weighted.resample_if_poor(log_weights, mean, problem.generator)
+                log_weights, mean = resample_if_poor(
+                    log_weights,
+                    mean,
+                    weighted.resampling,
+                    weighted.ess_threshold,
+                    problem.generator,
+                )
             y_t = y_s
         else:
             y_s = diffuse(y_tau, a_s, noise)

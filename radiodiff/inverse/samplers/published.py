@@ -1,8 +1,8 @@
 """RadioDiff-Inverse as printed: the measurement as a sequence of likelihoods.
 
-The measurement is carried up the diffusion as a sequence y_t with its own error at every level, and
-every y_t enters as a likelihood, from RadioDiff-Inverse, eq. (26) to eq. (41). So one measurement
-is counted once per step, and the result is pinned to the noisy value.
+The map is diffused by RadioDiff-Inverse, eq. (26), and the measurements with the same noise by
+RadioDiff-Inverse, eq. (27), so that y_t is normal around A x_t: RadioDiff-Inverse, eq. (28). One
+measurement is counted once per step, and the result stays at the noisy value.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from radiodiff.inverse.particles import Network, Problem, select
+from radiodiff.inverse.particles import Network, Problem, resample_if_poor, select
 from radiodiff.inverse.resampling import Generators, resample
-from radiodiff.inverse.samplers.base import ClippedSampler, WeightedSampler, register
+from radiodiff.inverse.sampler import ClippedSampler, WeightedSampler, register
 from radiodiff.inverse.transitions import (
     conditional_step,
     log_likelihood,
@@ -39,9 +39,9 @@ class Published(WeightedSampler):
 
 @register
 class Candidates(ClippedSampler):
-    """The paper's other proposal: M candidates from eq. (35), one kept by eq. (40).
+    """The paper's other proposal: M candidates, of which one is kept.
 
-    Both equations are those of RadioDiff-Inverse. The result is a single sample.
+    RadioDiff-Inverse, eq. (35) and RadioDiff-Inverse, eq. (40). The result is a single sample.
     """
 
     method: Literal["candidates"] = "candidates"
@@ -67,7 +67,7 @@ def _follow(
     y_t = problem.normal(1)
     if problem.start is not None:
         y_t = top.sqrt() * y_0 + (1.0 - top).sqrt() * y_t
-    # eqs. (30), (31)
+    # RadioDiff-Inverse, eq. (30), with the likelihood of RadioDiff-Inverse, eq. (31)
     x = problem.begin(problem.normal(kept))
     if problem.start is None:
         mean, variance = conditional_step(
@@ -82,7 +82,7 @@ def _follow(
         c = stochastic_share(sampler.stochasticity, t, s).to(dtype)
         s_, t_ = s.to(dtype), t.to(dtype)
         mean, variance = prior_step(x_0, eps, s_, c)
-        # eq. (29); the likelihood of y_s has variance abar_s sigma^2, eq. (32)
+        # the likelihood of y_s has variance abar_s sigma^2: RadioDiff-Inverse, eq. (32)
         y_t = measurement_step(y_t, y_0, t_, s_, c, problem.normal(1))
         noise = problem.normal()
         if weighted is None:
@@ -90,7 +90,9 @@ def _follow(
             continue
         if variance > 0:
             log_weights = log_weights + log_likelihood(y_t, mean, variance + s_ * sigma2, seen)
-            log_weights, mean = weighted.resample_if_poor(log_weights, mean, problem.generator)
+            log_weights, mean = resample_if_poor(
+                log_weights, mean, weighted.resampling, weighted.ess_threshold, problem.generator
+            )
         mean, variance = conditional_step(mean, variance, y_t, s_ * sigma2)
         x = mean + variance.sqrt() * noise
     return x, log_weights
@@ -105,10 +107,14 @@ def _candidate_step(
     noise: Tensor,
     generator: Generators,
 ) -> Tensor:
-    """Draw M candidates from the prior's step and keep one, eqs. (35)-(41) as printed.
+    """Draw M candidates from the prior's step and keep one, as printed.
 
-    The printed weight holds the density of the proposal as well, which the draw itself has already
-    accounted for. In eq. (37) sigma_t is read as the measurement's sigma, as in eqs. (31) and (32).
+    The candidates are draws of RadioDiff-Inverse, eq. (35). The logarithm of their weight,
+    RadioDiff-Inverse, eq. (41), is the sum of RadioDiff-Inverse, eq. (38), written out in
+    RadioDiff-Inverse, eq. (39). It contains the density of the proposal,
+    RadioDiff-Inverse, eq. (36), which the draw itself has already accounted for. In
+    RadioDiff-Inverse, eq. (37), sigma_t is read as the measurement's sigma, as in
+    RadioDiff-Inverse, eq. (31). One candidate is drawn by RadioDiff-Inverse, eq. (40).
     """
     x = mean + variance.sqrt() * noise
     everywhere = torch.ones_like(observed)

@@ -14,9 +14,9 @@ from radiodiff.errors import InputError
 STRIDE = 64
 """Sides of a map must be divisible by this: six poolings."""
 
-# Kernel and pooling of the nine encoder levels, from fine to coarse.
+# Kernel and pooling of the nine encoder scales, from fine to coarse.
 _ENCODER = ((3, 1), (5, 2), (5, 2), (5, 1), (5, 2), (3, 1), (5, 2), (5, 2), (5, 2))
-# Kernel and upsampling of the eight decoder levels, from coarse to fine.
+# Kernel and upsampling of the eight decoder scales, from coarse to fine.
 _DECODER = ((4, 2), (4, 2), (4, 2), (3, 1), (6, 2), (5, 1), (6, 2), (6, 2))
 
 
@@ -25,7 +25,7 @@ class UNet(nn.Module):
 
     Args:
         in_channels: channels of the input, which the last two layers see again.
-        widths: channels of the nine encoder levels.
+        widths: channels of the nine encoder scales.
         head_width: channels before the last layer.
 
     Raises:
@@ -45,7 +45,7 @@ class UNet(nn.Module):
             )
             for source, width, (kernel, pool) in zip(inputs, widths, _ENCODER, strict=True)
         )
-        # Every level below the first reads its predecessor and the encoder level of that size.
+        # Every scale below the first reads its predecessor and the encoder scale of that size.
         outputs = [*reversed(widths[1:-1]), head_width]
         sources = [widths[-1], *(2 * width for width in outputs[:-1])]
         self.decoder = nn.ModuleList(
@@ -89,7 +89,7 @@ class RadioUNet(ModelMixin, ConfigMixin):
 
     Args:
         in_channels: channels of the input.
-        first_widths: channels of the nine encoder levels of the first U-Net.
+        first_widths: channels of the nine encoder scales of the first U-Net.
         second_widths: the same of the second.
         head_widths: channels before the last layer of either.
 

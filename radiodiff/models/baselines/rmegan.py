@@ -3,10 +3,10 @@
 The generator is the first U-Net of RadioUNet. Its training has two phases: the first adds the
 direction in which power falls in free propagation to the objective, the second structure and the
 samples. Names and weights of the losses are those of the authors' code
-(github.com/achinthaw/RME-GAN); ``docs/baselines.md`` says what was left out of it and why.
+(github.com/achinthaw/RME-GAN); ``docs/explanation/baselines.md`` says what was left out and why.
 
-Maps are gray (B, 1, H, W). The losses work on levels, 256 times gray, as the authors' do, so that
-their weights apply.
+Maps are gray (B, 1, H, W). The losses work on gray levels, 256 times gray, as the authors' do, so
+that their weights apply.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from radiodiff.config import Settings
 from radiodiff.errors import InputError
 from radiodiff.models.baselines.radiounet import STRIDE, UNet
+from radiodiff.models.baselines.settings import GeneratorWeights
 
 LEVELS = 256.0
 """Levels per unit of gray in the authors' loader."""
@@ -42,53 +41,12 @@ _DIRECTIONS = torch.tensor(
 )[:, None]
 
 
-class GeneratorWeights(Settings):
-    """Weights of the generator's losses in one phase."""
-
-    adversarial: float = Field(ge=0)
-    """Cross entropy of the discriminator's verdict, see :func:`adversarial_loss`."""
-    squared: float = Field(ge=0)
-    """Mean squared error, levels^2."""
-    absolute: float = Field(ge=0)
-    """Mean absolute error, levels."""
-    structure: float = Field(ge=0)
-    """1 - MS-SSIM, see :func:`ms_ssim`."""
-    direction: float = Field(ge=0)
-    """Departure from the direction of free propagation, see :func:`direction_loss`."""
-    variation: float = Field(ge=0)
-    """Total variation, levels summed over a map."""
-    samples: float = Field(ge=0)
-    """Mean absolute error at the measured pixels, levels; nothing without measurements."""
-
-
-# The authors add up the total variation over a batch of 30 maps, with a factor of 1e-7; their mix
-# of MS-SSIM and L1 has weight 84 x 200 and shares 0.025 and 0.975.
-FIRST_PHASE = GeneratorWeights(
-    adversarial=10.0,
-    squared=1.0,
-    absolute=0.0,
-    structure=0.0,
-    direction=10.0,
-    variation=3e-5,  # 10 x 30 x 1e-7
-    samples=0.0,
-)
-SECOND_PHASE = GeneratorWeights(
-    adversarial=1.0,
-    squared=100.0,
-    absolute=84 * 200 * 0.975,
-    structure=84 * 200 * 0.025,
-    direction=0.0,
-    variation=3e-9,  # 0.001 x 30 x 1e-7
-    samples=1.0,
-)
-
-
 class RMEGANGenerator(ModelMixin, ConfigMixin):
     """The generator: one U-Net of RadioUNet, without a noise input.
 
     Args:
         in_channels: channels of the input.
-        widths: channels of its nine encoder levels.
+        widths: channels of its nine encoder scales.
         head_width: channels before the last layer.
 
     Raises:

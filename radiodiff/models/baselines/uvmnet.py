@@ -1,7 +1,7 @@
 """UVM-Net: a U-shaped vision Mamba (Zheng & Wu, arXiv:2402.04139), predicting radio maps.
 
-A U-Net in whose every level a Bi-SSM block sees the whole map at once. Sizes are those of the
-authors' code (github.com/zzr-idam/UVM-Net); ``docs/baselines.md`` lists what differs from it.
+A U-Net in whose every scale a Bi-SSM block sees the whole map at once. Sizes are those of the
+authors' code (github.com/zzr-idam/UVM-Net); ``docs/explanation/baselines.md`` lists what differs.
 
 Dimensions: B batch, C channels, P positions of the grid.
 """
@@ -85,7 +85,7 @@ class UVMNet(ModelMixin, ConfigMixin):
 
     Args:
         in_channels: channels of the input.
-        widths: channels of the levels, from fine to coarse; the last two are equal. Every level
+        widths: channels of the scales, from fine to coarse; the last two are equal. Every scale
             but the first halves the map.
         grid: rows and columns on which the Bi-SSM blocks work, whatever the size of the map.
         states: states of every scan.
@@ -113,8 +113,8 @@ class UVMNet(ModelMixin, ConfigMixin):
             MambaConvolution(source, width, width, *shared)
             for source, width in zip(inputs, widths, strict=True)
         )
-        # A decoder level reads the level below and the encoder level of its size, and returns as
-        # many channels as the next encoder level above has.
+        # A decoder scale reads the scale below and the encoder scale of its size, and returns as
+        # many channels as the next encoder scale above has.
         sizes = list(reversed(widths[:-1]))
         outputs = [*sizes[1:], widths[0]]
         self.decoder = nn.ModuleList(
@@ -127,7 +127,7 @@ class UVMNet(ModelMixin, ConfigMixin):
         """Predict gray maps.
 
         Args:
-            x: input channels (B, in_channels, H, W), sides divisible by 2^(levels - 1).
+            x: input channels (B, in_channels, H, W), sides divisible by 2^(scales - 1).
 
         Returns:
             (B, 1, H, W), not clipped.

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from radiodiff.errors import InputError
 from radiodiff.models.baselines.radiounet import RadioUNet
-from radiodiff.models.condition import PromptEncoder
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.released.key_maps import (
     RADIOUNET_ENCODER,
@@ -36,6 +35,7 @@ from radiodiff.models.released.key_maps import (
     unet_modules,
     vae_modules,
 )
+from radiodiff.models.settings import PromptEncoder
 
 UNUSED: Mapping[str, str] = {
     r"init_conv_carK\.": "1 x 1 convolution from 5 to 3 prompt channels; unused with 3",

@@ -4,10 +4,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from radiodiff.data.radiomapseer import DataConfig
-from radiodiff.experiments.methods import METHODS, MapBatch, MethodSettings, register
+from radiodiff.data.settings import DataConfig
+from radiodiff.experiments.methods import METHODS, MapBatch, register
 from radiodiff.experiments.reproduce.cost import CostRequest, describe_device, measure
 from radiodiff.experiments.reproduce.settings import SampleSettings
+from radiodiff.experiments.settings import MethodSettings
 
 MEBIBYTES = 300
 

@@ -1,4 +1,4 @@
-"""Whole comparisons on a few maps of 32 x 32: one's own methods, the cache, and a kill."""
+"""Whole comparisons on a few maps of 32 x 32: custom methods, the cache, and a kill."""
 
 import csv
 import os

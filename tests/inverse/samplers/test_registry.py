@@ -7,8 +7,9 @@ import torch
 
 from radiodiff.config import Settings, load_config, save_config
 from radiodiff.errors import InputError
+from radiodiff.inverse import samplers  # noqa: F401  fills the registry
 from radiodiff.inverse.filtering import sample_posterior
-from radiodiff.inverse.samplers import SAMPLERS, AnySampler, Sampler, register
+from radiodiff.inverse.sampler import SAMPLERS, AnySampler, Sampler, register
 
 
 class Config(Settings):
@@ -62,7 +63,7 @@ def test_an_unknown_method_is_answered_by_the_known_ones(tmp_path, text):
 
 
 def test_a_sampler_is_added_by_one_class(tmp_path, monkeypatch):
-    monkeypatch.setattr("radiodiff.inverse.samplers.base.SAMPLERS", dict(SAMPLERS))
+    monkeypatch.setattr("radiodiff.inverse.sampler.SAMPLERS", dict(SAMPLERS))
 
     @register
     class Pasted(Sampler):

@@ -7,11 +7,8 @@ from torch import Tensor
 
 from radiodiff.errors import InputError
 from radiodiff.models.baselines.rmegan import (
-    FIRST_PHASE,
     FLAT,
-    SECOND_PHASE,
     Discriminator,
-    GeneratorWeights,
     RMEGANGenerator,
     adversarial_loss,
     direction_loss,
@@ -20,6 +17,7 @@ from radiodiff.models.baselines.rmegan import (
     ms_ssim,
     total_variation,
 )
+from radiodiff.models.baselines.settings import FIRST_PHASE, SECOND_PHASE, GeneratorWeights
 
 NARROW = {"in_channels": 2, "widths": (4, 4, 5, 5, 6, 6, 7, 7, 8), "head_width": 4}
 

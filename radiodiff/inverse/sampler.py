@@ -1,21 +1,23 @@
 """What every sampler of the posterior has, and the registry that finds one by its name.
 
 A sampler is a section of a configuration that can run itself: a subclass of :class:`Sampler` with a
-name in ``method``, its own options as fields, and :meth:`Sampler.sample`.
+name in ``method``, its own options as fields, and :meth:`Sampler.sample`. This module is read
+before torch is loaded; the samplers themselves are read when a configuration names one.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
-from torch import Tensor
 
 from radiodiff.config import Settings
-from radiodiff.inverse.levels import Spacing
-from radiodiff.inverse.particles import Network, Problem, select
-from radiodiff.inverse.resampling import Generators, Resampling, effective_sample_size, resample
+from radiodiff.inverse.settings import Resampling, Spacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from radiodiff.inverse.particles import Network, Problem
 
 
 class Sampler(Settings):
@@ -33,7 +35,7 @@ class Sampler(Settings):
     self_ensemble: bool = False
     """Show the network every particle in another of a map's eight orientations, so that its
     one-sided errors cancel in the mean (self-ensemble, Timofte et al., 2016). Costs nothing; for
-    priors trained on turned maps (``train.augment``)."""
+    priors trained on all orientations (``train.augment``)."""
 
     @field_validator("stochasticity")
     @classmethod
@@ -83,35 +85,10 @@ class WeightedSampler(ClippedSampler):
     """Resample when the effective sample size is at most this share of M; 0 keeps every particle
     with its weight."""
 
-    def resample_if_poor(
-        self, log_weights: Tensor, mean: Tensor, generator: Generators
-    ) -> tuple[Tensor, Tensor]:
-        """Draw parents for the maps whose effective sample size fell too low.
-
-        RadioDiff-Inverse, eq. (40).
-
-        Args:
-            log_weights: (B, M) float64.
-            mean: (B, M, *dims) what every particle is proposed around.
-            generator: source of the draws.
-
-        Returns:
-            The weights, equal where parents were drawn, and the means of the parents.
-        """
-        count = log_weights.shape[1]
-        if self.ess_threshold == 0 or count == 1:
-            return log_weights, mean
-        # Every map draws, so that its random numbers do not depend on the other maps' weights.
-        parents = resample(log_weights, self.resampling, generator)
-        poor = effective_sample_size(log_weights) <= self.ess_threshold * count
-        keep = torch.arange(count, device=parents.device).expand_as(parents)
-        parents = torch.where(poor[:, None], parents, keep)
-        return torch.where(poor[:, None], 0.0, log_weights), select(mean, parents)
-
 
 SamplerT = TypeVar("SamplerT", bound=Sampler)
 SAMPLERS: dict[str, type[Sampler]] = {}
-"""Every sampler by the name that ``sampler.method`` gives."""
+"""Every sampler of :mod:`radiodiff.inverse.samplers` by the name that ``sampler.method`` gives."""
 
 
 def register(sampler: type[SamplerT]) -> type[SamplerT]:
@@ -124,6 +101,8 @@ def _find(value: Any) -> Any:
     """Read the settings of one sampler with the class that its ``method`` names."""
     if not isinstance(value, dict):
         return value
+    import radiodiff.inverse.samplers  # noqa: F401  fills the registry; loads torch
+
     method = value.get("method")
     if method not in SAMPLERS:
         raise ValueError(f"method is {method!r}; allowed are {', '.join(sorted(SAMPLERS))}")

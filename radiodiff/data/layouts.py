@@ -1,0 +1,122 @@
+"""The building layouts of a tree: where polygons and images lie, and which of them are used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from radiodiff.data.footprints import (
+    Footprint,
+    check_against_gain,
+    check_polygons_against_png,
+    footprint_from_gain,
+    footprint_from_png,
+    footprint_from_polygons,
+    read_rings,
+)
+from radiodiff.data.images import read_mask
+from radiodiff.data.settings import BuildingSource, LayoutName
+from radiodiff.errors import InputError
+
+
+class Layouts:
+    """The footprints of a tree's layouts, each made when first asked for and then kept.
+
+    Args:
+        root: the folder that holds ``png/`` and ``polygon/``.
+        layout: ``complete``, or ``missing1`` .. ``missing4`` without one to four buildings.
+        version: which of the versions of an incomplete layout.
+        source: ``polygon``, ``png`` or ``gain``; ``auto`` takes the polygons of a map if there are
+            any, else its image, and checks what it took.
+
+    Raises:
+        InputError: the tree has no such layout.
+    """
+
+    def __init__(
+        self, root: Path, layout: LayoutName, version: int, source: BuildingSource
+    ) -> None:
+        folder = Path(f"buildings_{layout}", "" if layout == "complete" else str(version))
+        self.images, self.polygons = root / "png" / folder, root / "polygon" / folder
+        self._source = source
+        self._footprints: dict[int, Footprint] = {}
+        if source == "gain":
+            if layout != "complete":
+                raise InputError(
+                    f"data.buildings: gain images show all buildings, not the layout {layout}; "
+                    "choose auto, polygon or png"
+                )
+            return
+        wanted = {"auto": (self.images, self.polygons), "png": (self.images,)}
+        folders = wanted.get(source, (self.polygons,))
+        if not any(folder.is_dir() for folder in folders):
+            raise InputError(f"{folders[0]}: no such folder; copy it from the dataset")
+
+    def source(self, map_id: int) -> str:
+        """Return which source the footprint of a map is made from: polygon, png or gain."""
+        if self._source == "auto":
+            return "polygon" if self._ring_file(map_id).is_file() else "png"
+        return self._source
+
+    def sources(self, map_ids: Iterable[int]) -> dict[str, int]:
+        """Return source -> number of maps, for reports."""
+        return dict(Counter(self.source(map_id) for map_id in map_ids))
+
+    def footprint(
+        self,
+        map_id: int,
+        shape: tuple[int, int],
+        gain_images: Sequence[Callable[[], np.ndarray]],
+    ) -> Footprint:
+        """Return the footprint of a map.
+
+        Args:
+            map_id: id of the map.
+            shape: (H, W) it must have.
+            gain_images: functions that read the levels of the map's gain images. The source png
+                looks at the first one to tell the rule of the image.
+
+        Raises:
+            InputError: a file is missing or cannot be read, or with ``auto`` contradicts another.
+        """
+        if map_id not in self._footprints:
+            self._footprints[map_id] = self._make(map_id, shape, gain_images)
+        return self._footprints[map_id]
+
+    def image(self, map_id: int, shape: tuple[int, int] | None) -> np.ndarray | None:
+        """Return the (H, W) bool building image of a map, or None if there is none."""
+        path = self._image_file(map_id)
+        return read_mask(path, shape) if path.is_file() else None
+
+    def _make(
+        self,
+        map_id: int,
+        shape: tuple[int, int],
+        gain_images: Sequence[Callable[[], np.ndarray]],
+    ) -> Footprint:
+        source = self.source(map_id)
+        path, image = self._image_file(map_id), self.image(map_id, shape)
+        if source == "gain":
+            return footprint_from_gain((read() for read in gain_images), image)
+        if source == "polygon":
+            ring_file = self._ring_file(map_id)
+            found = footprint_from_polygons(read_rings(ring_file, shape), shape, image)
+            if self._source == "auto" and image is not None:
+                check_polygons_against_png(found, ring_file, path)
+            return found
+        if image is None:
+            raise InputError(f"{path}: this file is missing")
+        gain = gain_images[0]()
+        found = footprint_from_png(image, gain)
+        if self._source == "auto":
+            check_against_gain(found, gain, path)
+        return found
+
+    def _image_file(self, map_id: int) -> Path:
+        return self.images / f"{map_id}.png"
+
+    def _ring_file(self, map_id: int) -> Path:
+        return self.polygons / f"{map_id}.json"

@@ -1,0 +1,81 @@
+"""Which maps of which tree are read: the ``data`` section of every configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from radiodiff.config import Settings
+from radiodiff.data.prompts import PAPER_PROMPT, check_features
+from radiodiff.data.splits import Part
+
+Simulation = Literal["DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"]
+LayoutName = Literal["complete", "missing1", "missing2", "missing3", "missing4"]
+BuildingSource = Literal["auto", "polygon", "png", "gain"]
+Threshold = Literal["none", "thr2"]
+SplitName = Literal["radiounet", "radiodiff", "inverse", "fraction", "all", "explicit"]
+
+
+class DataConfig(Settings):
+    """Which maps of which tree, and what is read of them."""
+
+    root: Path
+    """The folder that holds gain/ and png/."""
+    split: SplitName = "radiounet"
+    """Published split (radiounet, radiodiff, inverse), fraction (of the maps in the tree), all
+    (every map, as test part only) or explicit (the ids in maps)."""
+    maps: dict[Part, tuple[int, ...]] = Field(default={})
+    """Map ids by part; only with split explicit."""
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Of train, val and test; only with split fraction."""
+    simulation: Simulation = "DPM"
+    """Propagation model: a folder of gain/. Those with "cars" are the dynamic maps (DRM)."""
+    layout: LayoutName = "complete"
+    """The buildings given as prompt; missing1 .. missing4 lack one to four of them."""
+    layout_version: int = Field(default=1, ge=1, le=6)
+    """Which of the six random versions of an incomplete layout."""
+    buildings: BuildingSource = "auto"
+    """What the buildings are made from: polygon (the JSON files, exact), png (polygons fitted to
+    the images) or gain (where the gain images are 0). auto takes the polygons of a map if there are
+    any, else its image, and stops if what it took contradicts the other files."""
+    transmitters: tuple[int, int] | None = None
+    """First transmitter and the one after the last, which every map must have. null takes all; in a
+    published split every map must then have the same ones, or the copy is incomplete."""
+    prompt_features: tuple[str, ...] = PAPER_PROMPT
+    """Channels of the prompt, in this order."""
+    threshold: Threshold = "none"
+    """thr2: clip at the noise floor (gray 0.2) and rescale."""
+    cache: bool = True
+    """Keep decoded images in memory (65 kB per map of 256 x 256)."""
+
+    @field_validator("prompt_features")
+    @classmethod
+    def _known_features(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        check_features(features)
+        return features
+
+    @field_validator("transmitters")
+    @classmethod
+    def _non_empty_range(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 0 <= value[0] < value[1]:
+            raise ValueError("expected [first, one after the last] with 0 <= first < last")
+        return value
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-6:
+            raise ValueError("fractions of train, val and test are not negative and sum to 1")
+        return fractions
+
+    @model_validator(mode="after")
+    def _explicit_maps(self) -> DataConfig:
+        if (self.split == "explicit") != bool(self.maps):
+            raise ValueError("map ids in maps and split explicit go together")
+        ids = [map_id for part in self.maps.values() for map_id in part]
+        if len(ids) != len(set(ids)):
+            twice = next(map_id for map_id in ids if ids.count(map_id) > 1)
+            raise ValueError(f"map {twice} is listed twice in maps; parts must not overlap")
+        return self

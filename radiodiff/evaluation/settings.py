@@ -1,0 +1,65 @@
+"""The conventions of metrics, and which predictions are scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from radiodiff.config import Settings
+from radiodiff.data.settings import DataConfig
+from radiodiff.data.splits import Part
+
+RmseUnit = Literal["gray", "model", "db"]
+
+
+PsnrPeak = Literal["full_scale", "truth_range"]
+
+
+SsimWindow = Literal["uniform", "gaussian"]
+
+
+Averaging = Literal["maps", "pooled"]
+
+Interval = Literal["seeds", "cities"]
+"""Over the means of the seeds, or of the cities: maps of one city are alike."""
+
+
+class MetricConfig(Settings):
+    """The conventions in which papers differ; :mod:`radiodiff.evaluation.metrics` explains them."""
+
+    rmse_unit: RmseUnit = "gray"
+    """gray (RadioDiff), model (RadioDiff-Inverse, Table I) or db."""
+    psnr_peak: PsnrPeak = "full_scale"
+    """full_scale, or the range of each true map."""
+    ssim_window: SsimWindow = "uniform"
+    """uniform (7 x 7) or gaussian (11 x 11)."""
+    pixels: Literal["all", "outdoor"] = "all"
+    """outdoor leaves the buildings of data.buildings out of NMSE, RMSE and PSNR."""
+    averaging: Averaging = "maps"
+    """maps: mean of every map's PSNR and RMSE; pooled: PSNR and RMSE of the mean squared error."""
+
+
+class EvaluateConfig(Settings):
+    """Predicted maps, the tree they are scored against, and where the scores go."""
+
+    predictions: Path
+    """Folder of predicted maps."""
+    data: DataConfig
+    """The true maps. With threshold thr2 predictions are clipped and rescaled like the truth."""
+    part: Part = "test"
+    """Part of the split that is scored."""
+    method: str = Field(default="prediction", min_length=1)
+    """Name of the row in the table."""
+    missing: Literal["error", "skip"] = "error"
+    """What happens if a map of the part has no prediction; skip scores the others and names it."""
+    metrics: MetricConfig = MetricConfig()
+    """Conventions of the metrics."""
+    output: Path | None = None
+    """Run directory for per_map.csv, summary.json and table.md; null is scores/ in predictions."""
+
+    @property
+    def output_directory(self) -> Path:
+        """Where the scores go."""
+        return self.predictions / "scores" if self.output is None else self.output

@@ -1,0 +1,167 @@
+"""The configurations of the commands that generate, reconstruct and show maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from radiodiff.config import Settings
+from radiodiff.data.settings import DataConfig
+from radiodiff.data.splits import Part
+from radiodiff.diffusion.settings import Mode
+from radiodiff.inverse.sampler import AnySampler
+from radiodiff.inverse.settings import Interpolator, RefinementSettings
+
+
+class MaskSettings(Settings):
+    """Which pixels are observed."""
+
+    kind: Literal["pixel", "block"] = "pixel"
+    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
+    missing_ratio: float = Field(ge=0, lt=1)
+    """Share of pixels that are not observed."""
+    aware: bool = False
+    """Building pixels are known as well, exactly, and the ratio counts outdoor pixels only."""
+
+
+class SamplerSettings(Settings):
+    """Which prior is used, and how it is sampled."""
+
+    prior: Path
+    """Directory of any diffusers DDPM pipeline, or the weights of a guided-diffusion network."""
+    sampler: AnySampler | None = None
+    """How the posterior is sampled; null takes what suits the prior."""
+    refinement: RefinementSettings | None = None
+    """Walls and path-loss model; null takes what suits the prior where no sampler is given,
+    else none."""
+    num_particles: int = Field(default=5, ge=1)
+    """Samples of each map."""
+    num_inference_steps: int = Field(default=100, ge=1)
+    """Network calls per particle."""
+    batch_limit: int | None = Field(default=None, ge=1)
+    """Most particles in one network call, to bound memory; null puts no limit."""
+    shadow_threshold: float | None = None
+    """tau of the building mask, model range; null estimates it from each map's noise floor."""
+    device: str = "cpu"
+    """A torch device."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the prior; the sampler itself runs in float32."""
+
+
+class InverseConfig(SamplerSettings):
+    """A benchmark of reconstruction from sparse noisy samples."""
+
+    output: Path
+    """Run directory: config.yaml, metrics.csv, summary.json, maps.npz."""
+    data: DataConfig
+    """The maps."""
+    part: Part = "test"
+    """Part of the split."""
+    max_maps: int | None = Field(default=None, ge=1)
+    """Take the first N maps of the part; null takes all."""
+    mask: MaskSettings
+    """Which pixels are observed."""
+    noise_std: float = Field(ge=0)
+    """Sigma of the measurements, model range [-1, 1] as in the paper."""
+    quantise_db: float | None = Field(default=None, gt=0)
+    """Measurements are rounded to this step in dB, e.g. 1 as handsets do; the rounding error
+    is added to the stated noise."""
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Every seed draws other masks, noise and particles."""
+    batch_size: int = Field(default=1, ge=1)
+    """Maps reconstructed together; the result does not depend on it."""
+    baselines: tuple[Interpolator, ...] = ("nearest", "linear")
+    """Interpolators run beside it on the same samples."""
+
+
+class GenerateConfig(Settings):
+    """Which weights generate which maps."""
+
+    output: Path
+    """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit gray as in the dataset."""
+    model: Path
+    """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
+    data: DataConfig
+    """The cities and transmitters. ``prompt_features`` must be those of the model."""
+    part: Part = "test"
+    max_maps: int | None = Field(default=None, ge=1)
+    """Generate the first N maps of the part; null generates all."""
+    num_inference_steps: int = Field(ge=1)
+    """Evaluations of the denoiser for each map."""
+    mode: Mode | None = None
+    """``mean`` or ``sample``; null takes what the model was trained with."""
+    zero_buildings: bool
+    """Set building interiors to gray 0, as they are in RadioMapSeer."""
+    seed: int = Field(0, ge=0)
+    """A map's noise follows from the seed and its name alone."""
+    batch_size: int = Field(ge=1)
+    """Maps generated at a time."""
+    dtype: Literal["float32", "bfloat16"]
+    """Precision of the networks."""
+
+
+class SurveyDemo(Settings):
+    """Measurements that are made up on the city and reconstructed."""
+
+    config: Path
+    """Configuration of ``scripts/infer_inverse.py --measurements``."""
+    noise_std_db: float = Field(gt=0)
+    """Noise of the samples, which the reconstruction is told."""
+    transmit_power_dbm: float
+    """Transmit power, which the reconstruction is told."""
+    points: int = Field(ge=10)
+    """Measurements that the reconstruction sees."""
+    held_out: int = Field(ge=1)
+    """Further measurements that the reconstruction is compared with."""
+
+
+class DemoConfig(SamplerSettings):
+    """Which weights are shown, and on what; the sampler's settings are the inverse method's."""
+
+    output: Path
+    """Folder of the figure, the table and the survey."""
+    model: Path
+    """RadioDiff."""
+    city_seed: int = Field(ge=0)
+    """Of the city. Training cities are drawn from other generators, seeded with three numbers."""
+    num_maps: int = Field(ge=1)
+    """Transmitters in that city."""
+    sampling_steps: int = Field(ge=1)
+    """Steps of RadioDiff."""
+    missing_ratio: float = Field(gt=0, lt=1)
+    """Share of pixels without a measurement."""
+    noise_std: float = Field(ge=0)
+    """Noise of a measurement, model range."""
+    survey: SurveyDemo
+    seed: int = Field(ge=0)
+    """Of measurements, particles and measurements."""
+
+
+class SamplingSettings(Settings):
+    """How a method that samples is run; the others do not look at it."""
+
+    num_inference_steps: int | None = Field(None, ge=1)
+    """Sampler steps of RadioDiff, network calls per particle of RadioDiff-Inverse; null takes 5
+    and 100."""
+    mode: Mode | None = None
+    """``mean`` or ``sample`` of RadioDiff; null takes what the model was trained with."""
+    num_particles: int = Field(5, ge=1)
+    """Samples of each map by RadioDiff-Inverse, whose mean is scored."""
+    sampler: AnySampler | None = None
+    """How RadioDiff-Inverse samples the posterior; null takes what suits the prior."""
+    refinement: RefinementSettings | None = None
+    """Walls and path-loss model; null takes what suits the prior where no sampler is given,
+    else none."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the prior of RadioDiff-Inverse."""
+
+
+class MethodSettings(SamplingSettings):
+    """Which method is run, and how."""
+
+    source: str = Field(min_length=1)
+    """A name in METHODS, a folder that a training script exported, or package.module:function."""
+    device: str = "cpu"
+    """A torch device."""

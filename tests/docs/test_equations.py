@@ -1,0 +1,35 @@
+"""Every equation of the papers that is implemented is cited where the docs say it is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "explanation" / "equations.md"
+CITATION = re.compile(r"RadioDiff(?:-Inverse)?, eq\. \(\d+\)")
+ROWS = re.findall(
+    r"^\| (RadioDiff\S*, eq\. \(\d+\)) \|.*\| `([^`]+)`", PAGE.read_text(), re.MULTILINE
+)
+SOURCES = [*(ROOT / "radiodiff").rglob("*.py"), *(ROOT / "studies").glob("*.py")]
+
+
+@pytest.mark.parametrize(("citation", "file"), ROWS, ids=[citation for citation, _ in ROWS])
+def test_a_search_finds_the_equation_in_its_file(citation, file):
+    assert CITATION.fullmatch(citation)
+    assert citation in (ROOT / file).read_text()
+
+
+def test_the_table_lists_every_equation_that_code_cites():
+    cited = {found for path in SOURCES for found in CITATION.findall(path.read_text())}
+    assert cited <= {citation for citation, _ in ROWS}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_equations_are_cited_one_by_one_with_their_source(path):
+    """Neither "eqs." nor a number without a paper before it in the same sentence part."""
+    text = path.read_text()
+    assert not re.search(r"\b[Ee]qs\.", text)
+    for found in re.finditer(r"\beq\. ?\(?\d", text):
+        before = text[: found.start()].rstrip()
+        assert before.endswith(","), text[found.start() - 60 : found.end()]
