@@ -206,7 +206,7 @@ class PriorSettings(Settings):
     norm_num_groups: int = Field(16, ge=1)
     """Groups of the group normalisations."""
     level_map: bool = False
-    """The network takes a noise level for every pixel: needed by ``noise_path: fixed_level``."""
+    """The network takes a noise level for every pixel, as ``sampler.method: fixed_level`` needs."""
 
 
 class PriorExperiment(Experiment):
