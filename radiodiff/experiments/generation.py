@@ -27,7 +27,7 @@ from radiodiff.units import gray_to_level
 
 MADE_BY = "radiodiff made_by"
 """Text of a PNG: the digest of what the map followed from."""
-MAY_DIFFER = ("max_maps", "batch_size", "data.cache")
+MAY_DIFFER = ("max_maps", "batch_size", "data.cache", "data.prompt_cache")
 """Settings that a map does not depend on."""
 
 

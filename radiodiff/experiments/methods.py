@@ -289,7 +289,8 @@ def _inverse(directory: Path, settings: MethodSettings) -> Method:
             batch,
             num_particles=settings.num_particles,
             num_inference_steps=steps,
-            settings=settings.filter,
+            sampler=settings.sampler,
+            refinement=settings.refinement,
         )
         return Prediction(model_to_gray(output.mean[:, 0]), output.building_mask[:, 0])
 

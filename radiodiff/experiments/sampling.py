@@ -11,7 +11,8 @@ from radiodiff.experiments.batches import MapBatch
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import load_guided_diffusion
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.sampler import Sampler
+from radiodiff.inverse.settings import RefinementSettings
 
 
 def load_pipeline(prior: Path, device: str, dtype: str) -> RadioDiffInversePipeline:
@@ -54,7 +55,8 @@ def reconstruct(
     *,
     num_particles: int,
     num_inference_steps: int,
-    settings: FilterSettings | None = None,
+    sampler: Sampler | None = None,
+    refinement: RefinementSettings | None = None,
     shadow_threshold: float | None = None,
     batch_limit: int | None = None,
 ) -> InverseOutput:
@@ -65,7 +67,8 @@ def reconstruct(
         batch: the measured maps; every map's samples follow from its own seed.
         num_particles: samples of each map.
         num_inference_steps: network calls per particle.
-        settings: as in :class:`radiodiff.experiments.settings.SamplerSettings`, like the rest.
+        sampler: as in :class:`radiodiff.experiments.settings.SamplerSettings`, like the rest.
+        refinement: walls and path-loss model.
         shadow_threshold: tau of the building mask.
         batch_limit: most particles in one network call.
 
@@ -80,7 +83,8 @@ def reconstruct(
         num_particles=num_particles,
         num_inference_steps=num_inference_steps,
         generator=[torch.Generator(pipeline.device).manual_seed(seed) for seed in batch.seeds],
-        settings=settings,
+        sampler=sampler,
+        refinement=refinement,
         shadow_threshold=shadow_threshold,
         batch_limit=batch_limit,
     )

@@ -32,6 +32,9 @@ from radiodiff.files import write_json
 from radiodiff.inverse.sensing import shadow_mask
 from radiodiff.units import gray_to_model, model_to_gray
 
+DATA_SHOWN = {"layout", "layout_version", "buildings", "threshold", "resolution_m"}
+"""Settings of the data, besides its files, that maps follow from."""
+
 
 @dataclass(frozen=True)
 class CellScores:
@@ -173,9 +176,7 @@ class Cells:
         return {
             "files": self._map_digests[scenario.simulation],
             "names": digest_of([dataset.name(index) for index in range(count)]),
-            **config.data.model_dump(
-                mode="json", include={"layout", "layout_version", "buildings", "threshold"}
-            ),
+            **config.data.model_dump(mode="json", include=DATA_SHOWN),
             "batch_size": config.batch_size,
         }
 
