@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
+from radiodiff.data.settings import Simulation
 
 MIN_SIZE, MAX_SIZE = 32, 1024
 """Sides of a layout in pixels."""
 
 Range = tuple[float, float]
 """Least and greatest value."""
-
-Simulation = Literal["DPM", "carsDPM", "IRT2", "carsIRT2", "IRT4", "carsIRT4"]
 
 
 class GeoJsonCity(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +11,19 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
+import radiodiff
 from radiodiff.data.measurements import Measurements
 from radiodiff.data.prompts import PAPER_PROMPT, check_features
 from radiodiff.errors import InputError
-from radiodiff.models.baselines.radiounet import RadioUNet
-from radiodiff.models.baselines.rmegan import RMEGANGenerator
-from radiodiff.models.baselines.uvmnet import UVMNet
 from radiodiff.units import model_to_gray
-
-NETWORKS: dict[str, type[ModelMixin]] = {
-    network.__name__: network for network in (RadioUNet, UVMNet, RMEGANGenerator)
-}
-"""Class name -> network that a saved pipeline may hold."""
 
 
 class BaselinePipeline(DiffusionPipeline):
     """Predicts radio maps in one pass of a network.
 
     Args:
-        network: one of :data:`NETWORKS`.
+        network: maps (N, C, H, W) channels to gray, one map or several of which the last counts;
+            its configuration has ``in_channels``.
         prompt_features: names from ``radiodiff.data.prompts.PROMPT_FEATURES``, in channel order.
         takes_measurements: whether a channel of measured values follows them.
 
@@ -74,15 +69,15 @@ class BaselinePipeline(DiffusionPipeline):
         if not index.is_file():
             raise InputError(f"{directory}: no model_index.json, so no saved BaselinePipeline")
         config = json.loads(index.read_text(encoding="utf-8"))
-        name = config.get("network", [None, None])[1]
-        if config.get("_class_name") != cls.__name__ or name not in NETWORKS:
+        network_class = _network_class(*config.get("network", (None, None)))
+        if config.get("_class_name") != cls.__name__ or network_class is None:
             raise InputError(
-                f"{index}: found a {config.get('_class_name')} with the network {name}, expected a "
-                f"{cls.__name__} with one of {', '.join(NETWORKS)}"
+                f"{index}: found a {config.get('_class_name')} with the network "
+                f"{config.get('network')}, expected a {cls.__name__} with a network of radiodiff"
             )
         dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
         try:
-            network = NETWORKS[name].from_pretrained(directory / "network", **dtype)
+            network = network_class.from_pretrained(directory / "network", **dtype)
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{directory / 'network'}: cannot be loaded ({reason})") from None
@@ -111,6 +106,17 @@ class BaselinePipeline(DiffusionPipeline):
         output = self.network(x)
         gray = output[-1] if isinstance(output, tuple) else output
         return gray[:, 0].float().clamp(0.0, 1.0)
+
+
+def _network_class(module: object, name: object) -> type[ModelMixin] | None:
+    """Return a network of this package by the names that diffusers saves; None if it is none."""
+    if not isinstance(module, str) or not module.startswith(f"{radiodiff.__name__}."):
+        return None
+    try:
+        found = getattr(importlib.import_module(module), str(name), None)
+    except ImportError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, ModelMixin) else None
 
 
 def network_input(prompt: Tensor, samples: tuple[Tensor, Tensor] | None) -> Tensor:
