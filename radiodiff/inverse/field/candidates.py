@@ -257,7 +257,7 @@ def _fit_variogram(runs: Runs) -> tuple[float, float, float]:
     distance = np.linalg.norm(runs.xy[i] - runs.xy[j], axis=1)
     # The scatter within positions is a part of the noise of one sample.
     within = runs.scatter / runs.repeats if runs.repeats else None
-    excess = 0.0
+    excess = np.zeros(len(distance))
     if within is not None:
         excess = 0.5 * within * (2.0 - 1.0 / runs.count[i] - 1.0 / runs.count[j])
     semivariance = 0.5 * (runs.mean[i] - runs.mean[j]) ** 2 + excess
@@ -270,7 +270,7 @@ def _fit_variogram(runs: Runs) -> tuple[float, float, float]:
     if filled.sum() < 4:
         return start
     h = np.bincount(lag[inside], distance[inside], 18)[filled] / count[filled]
-    g = np.bincount(lag[inside], np.broadcast_to(semivariance, distance.shape)[inside], 18)[filled]
+    g = np.bincount(lag[inside], semivariance[inside], 18)[filled]
     g = g / count[filled]
     try:
         fitted, _ = curve_fit(
