@@ -19,7 +19,13 @@ from radiodiff.benchmarks.inverse import STEPS as INVERSE_STEPS
 from radiodiff.benchmarks.simulate import benchmark_engine
 from radiodiff.benchmarks.training import Size, benchmark_training
 from radiodiff.cli import run_main
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.samplers import (
+    Combined,
+    CommonNoise,
+    FixedLevel,
+    IndependentNoise,
+    Published,
+)
 from radiodiff.memory import peak_memory
 
 
@@ -116,18 +122,18 @@ def run_train(arguments: argparse.Namespace) -> None:
 def run_inverse(arguments: argparse.Namespace) -> None:
     """Print the cost of a reconstruction with the small prior, and of a step of the paper's."""
     print(f"small prior, 256 x 256, {PARTICLES} particles, {INVERSE_STEPS} steps")
-    for label, settings in (
-        ("published", FilterSettings(method="published")),
-        ("matched, shared", FilterSettings(noise_path="common_noise")),
-        ("matched, fresh", FilterSettings(noise_path="independent_noise")),
-        ("matched, held", FilterSettings(noise_path="fixed_level")),
-        ("held, turned", FilterSettings(noise_path="fixed_level", self_ensemble=True)),
-        ("combined", FilterSettings(method="combined")),
+    for label, sampler in (
+        ("published", Published()),
+        ("common noise", CommonNoise()),
+        ("independent noise", IndependentNoise()),
+        ("fixed level", FixedLevel()),
+        ("self-ensemble", FixedLevel(self_ensemble=True)),
+        ("combined", Combined()),
     ):
         for dtype in (torch.float32, torch.bfloat16):
-            timing = time_run(settings, dtype)
+            timing = time_run(sampler, dtype)
             print(
-                f"  {label:<16} {str(dtype).removeprefix('torch.'):<9} {timing.seconds:6.1f} s  "
+                f"  {label:<17} {str(dtype).removeprefix('torch.'):<9} {timing.seconds:6.1f} s  "
                 f"(at most 60)  {1000 * timing.per_particle_step:6.1f} ms per particle and step  "
                 f"{timing.outside_network:5.1%} outside the network (below 10)",
                 flush=True,

@@ -9,25 +9,33 @@ import argparse
 from pathlib import Path
 
 from radiodiff.cli import parse_config, run_main
+from radiodiff.errors import InputError
 from radiodiff.experiments.settings import InverseConfig
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "small" / "infer_inverse.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the option that selects the survey mode."""
+    """Add the options of the survey mode."""
     parser.add_argument("--measurements", type=Path, help="table of samples (CSV, JSON, XLSX, ...)")
+    parser.add_argument(
+        "--held-out", type=Path, help="table of samples that score the map of --measurements"
+    )
 
 
 def main() -> None:
     """Reconstruct one map from a survey, or score reconstructions of known maps."""
     mode = argparse.ArgumentParser(add_help=False)
     add_arguments(mode)
-    measurements: Path | None = mode.parse_known_args()[0].measurements
+    chosen = mode.parse_known_args()[0]
+    measurements: Path | None = chosen.measurements
+    held_out: Path | None = chosen.held_out
     if measurements is None:
+        if held_out is not None:
+            raise InputError("--held-out goes with --measurements")
         reconstruct_known_maps()
     else:
-        reconstruct_measured_map(measurements)
+        reconstruct_measured_map(measurements, held_out)
 
 
 def reconstruct_known_maps() -> None:
@@ -56,9 +64,8 @@ def reconstruct_known_maps() -> None:
     print(f"wrote table.md, maps.png, metrics.csv, summary.json and maps.npz in {config.output}")
 
 
-def reconstruct_measured_map(measurements: Path) -> None:
+def reconstruct_measured_map(measurements: Path, held_out: Path | None) -> None:
     """Reconstruct the map behind a survey."""
-    from radiodiff.errors import InputError
     from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
     from radiodiff.experiments.survey_groups import survey_configs
 
@@ -66,18 +73,28 @@ def reconstruct_measured_map(measurements: Path) -> None:
     configs = survey_configs(measurements, survey)
     for config in configs:
         try:
-            report = reconstruct_survey(measurements, config)
+            report = reconstruct_survey(measurements, config, held_out)
         except InputError as error:
             if len(configs) == 1:
                 raise
             print(f"note: no map in {config.output}: {error}", flush=True)
             continue
-        row, column = report["transmitter"]["row_column"]
+        place = report["transmitter"]
+        at = (
+            "not found"
+            if place is None
+            else "at row {:.1f}, column {:.1f}".format(*place["row_column"])
+        )
         print(
             f"{report['samples']} samples on {report['shape'][0]} x {report['shape'][1]} pixels, "
-            f"median standard deviation {report['median_std_db']:.1f} dB, "
-            f"transmitter at row {row:.1f}, column {column:.1f}"
+            f"median standard deviation {report['median_std_db']:.1f} dB, transmitter {at}"
         )
+        if "held_out" in report:
+            score = report["held_out"]
+            print(
+                f"{score['samples']} held-out samples: RMSE {score['rmse_db']:.2f} dB, 90 % "
+                f"intervals hold {100 * score['coverage90']:.0f} %"
+            )
         print(f"wrote {config.output}")
 
 

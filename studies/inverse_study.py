@@ -30,9 +30,18 @@ from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.presets import CALIBRATED, CALIBRATED_BY_WEIGHTS, MEAN_MAP
 from radiodiff.inverse.quadtree import quadtree_estimate
+from radiodiff.inverse.sampler import Sampler
+from radiodiff.inverse.samplers import (
+    Candidates,
+    Combined,
+    FixedLevel,
+    IndependentNoise,
+    Published,
+)
 from radiodiff.inverse.sensing import locate_transmitter, shadow_mask
-from radiodiff.inverse.settings import MEAN_MAP, FilterSettings
+from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.inverse.tiling import tile_starts
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.procedural import procedural_city
@@ -40,29 +49,26 @@ from radiodiff.units import db_to_model, model_std_to_db, model_to_db
 
 NORMAL_90 = 1.6449
 TRANSMIT_POWER_DBM = 23.0
-METHODS: dict[str, FilterSettings] = {
-    "published, c = 0.95": FilterSettings(method="published", stochasticity=0.95),
-    "published, candidates": FilterSettings(
-        method="published", proposal="prior", stochasticity=0.95
-    ),
-    "matched, shared, ddpm": FilterSettings(
-        noise_path="common_noise", stochasticity="ddpm", spacing="log_snr"
-    ),
-    "matched, fresh, c = 1": FilterSettings(noise_path="independent_noise", spacing="log_snr"),
-    "matched, fresh, c = 1, uniform": FilterSettings(noise_path="independent_noise"),
-    "matched, held, ddpm": FilterSettings(
-        noise_path="fixed_level", stochasticity="ddpm", spacing="log_snr"
-    ),
-    "matched, held, c = 1": FilterSettings(noise_path="fixed_level"),
-    "matched, held, c = 1, log_snr": FilterSettings(noise_path="fixed_level", spacing="log_snr"),
-    "matched, held, turned": FilterSettings(noise_path="fixed_level", self_ensemble=True),
-    "few steps": MEAN_MAP,
-    "without path-loss model": MEAN_MAP.model_copy(update={"path_loss_model": False}),
-    "network alone": MEAN_MAP.model_copy(update={"walls": False, "path_loss_model": False}),
-    "combined, c = 1": FilterSettings(method="combined", spacing="log_snr"),
-    "combined, guided": FilterSettings(method="combined", guidance=True, spacing="log_snr"),
-    "matched, fresh, with RePaint jumps": FilterSettings(
-        noise_path="independent_noise", repaint_jumps=1, spacing="log_snr"
+Method = tuple[Sampler, RefinementSettings | None]
+"""How the posterior is sampled, and what is added to the samples."""
+METHODS: dict[str, Method] = {
+    "published, c = 0.95": (Published(stochasticity=0.95), None),
+    "candidates": (Candidates(stochasticity=0.95), None),
+    "common noise, ddpm": (CALIBRATED_BY_WEIGHTS.sampler, None),
+    "independent noise, c = 1": (IndependentNoise(spacing="log_snr"), None),
+    "independent noise, c = 1, uniform": (IndependentNoise(), None),
+    "fixed level, ddpm": (CALIBRATED.sampler, None),
+    "fixed level, c = 1": (FixedLevel(), None),
+    "fixed level, c = 1, log_snr": (FixedLevel(spacing="log_snr"), None),
+    "fixed level, self-ensemble": (FixedLevel(self_ensemble=True), None),
+    "few steps": (MEAN_MAP.sampler, MEAN_MAP.refinement),
+    "without path-loss model": (MEAN_MAP.sampler, RefinementSettings(walls=True)),
+    "network alone": (MEAN_MAP.sampler, None),
+    "combined, c = 1": (Combined(spacing="log_snr"), None),
+    "combined, guided": (Combined(guidance=True, spacing="log_snr"), None),
+    "independent noise, with RePaint jumps": (
+        IndependentNoise(repaint_jumps=1, spacing="log_snr"),
+        None,
     ),
 }
 
@@ -91,18 +97,20 @@ class Study:
         return measure(gain, torch.from_numpy(mask)[None, None], sigma, noise)
 
     def run(
-        self, index: int, measured: Measurements, settings: FilterSettings, **changes: Any
+        self, index: int, measured: Measurements, method: Method, **changes: Any
     ) -> InverseOutput:
         """Reconstruct one map."""
         options = {"num_particles": self.particles, "num_inference_steps": self.steps} | changes
         generator = torch.Generator().manual_seed(1000 + index)
-        return self.pipeline(measured, generator=generator, settings=settings, **options)
+        return self.pipeline(
+            measured, generator=generator, sampler=method[0], refinement=method[1], **options
+        )
 
     def reconstruct(
-        self, index: int, missing: float, sigma: float, settings: FilterSettings, **changes: Any
+        self, index: int, missing: float, sigma: float, method: Method, **changes: Any
     ) -> InverseOutput:
         """Measure and reconstruct one map."""
-        return self.run(index, self.observe(index, missing, sigma), settings, **changes)
+        return self.run(index, self.observe(index, missing, sigma), method, **changes)
 
     def scores(self, index: int, out: InverseOutput) -> dict[str, float]:
         """Score one reconstruction, its uncertainty included."""
@@ -149,9 +157,9 @@ def methods(study: Study) -> None:
     """Every way of filtering, same maps, masks and noise, and interpolation beside them."""
     for missing, sigma in ((0.7, 0.05), (0.8, 0.05), (0.9, 0.05)):
         label = f"{missing:.0%} | {sigma}"
-        for name, settings in study.methods.items():
+        for name, method in study.methods.items():
             found = study.mean_scores(
-                partial(study.reconstruct, missing=missing, sigma=sigma, settings=settings)
+                partial(study.reconstruct, missing=missing, sigma=sigma, method=method)
             )
             print_row(f"{label} | {name}", found)
         for name in ("linear", "kriging"):
@@ -174,9 +182,9 @@ def levels(study: Study) -> None:
     """Noise 0.01, 0.05 and 0.09 at 70, 80 and 90 % missing."""
     for missing in (0.7, 0.8, 0.9):
         for sigma in (0.01, 0.05, 0.09):
-            for name, settings in study.methods.items():
+            for name, method in study.methods.items():
                 found = study.mean_scores(
-                    partial(study.reconstruct, missing=missing, sigma=sigma, settings=settings)
+                    partial(study.reconstruct, missing=missing, sigma=sigma, method=method)
                 )
                 print_row(f"{missing:.0%} | {sigma} | {name}", found)
 
@@ -184,13 +192,13 @@ def levels(study: Study) -> None:
 def steps(study: Study) -> None:
     """PSNR against the number of steps, 80 % missing, sigma 0.05."""
     for count in (1, 2, 3, 5, 10, 20, 50, 100):
-        for name, settings in study.methods.items():
+        for name, method in study.methods.items():
             found = study.mean_scores(
                 partial(
                     study.reconstruct,
                     missing=0.8,
                     sigma=0.05,
-                    settings=settings,
+                    method=method,
                     num_inference_steps=count,
                 )
             )
@@ -199,7 +207,7 @@ def steps(study: Study) -> None:
 
 def update(study: Study) -> None:
     """Run with 20 % of the pixels, update with a tenth more, and run with all from scratch."""
-    for name, settings in study.methods.items():
+    for name, method in study.methods.items():
         first, updated, full = [], [], []
         for index in study.indices:
             whole = study.observe(index, 0.78, 0.05)
@@ -211,20 +219,21 @@ def update(study: Study) -> None:
             )
             calls: list[int] = []
             handle = study.pipeline.unet.register_forward_hook(lambda *_, c=calls: c.append(1))
-            before = study.run(index, old, settings)
+            before = study.run(index, old, method)
             cost = len(calls)
             after = study.pipeline.update(
                 before,
                 new,
                 num_inference_steps=study.steps,
                 generator=torch.Generator().manual_seed(index),
-                settings=settings,
+                sampler=method[0],
+                refinement=method[1],
             )
             share = (len(calls) - cost) / cost
             handle.remove()
             first.append(study.scores(index, before))
             updated.append(study.scores(index, after) | {"seconds": share})
-            full.append(study.scores(index, study.run(index, whole, settings)))
+            full.append(study.scores(index, study.run(index, whole, method)))
         for label, rows in (("before", first), ("updated", updated), ("full run", full)):
             print_row(
                 f"{name} | {label}", {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
@@ -240,11 +249,11 @@ def seams(study: Study) -> None:
     truth = torch.from_numpy(db_to_model(gain.astype(np.float64))).float()[None, None]
     mask = torch.from_numpy(pixel_mask((512, 384), 0.8, np.random.default_rng(0)))[None, None]
     measured = measure(truth, mask, 0.05, torch.Generator().manual_seed(0))
-    (settings,) = study.methods.values()
+    (method,) = study.methods.values()
     # The same area in other tiles: a line is then a border in one run and none in the other.
     runs, extra = [], []
     for overlap in (64, 160):
-        out = study.run(0, measured, settings, tile_overlap=overlap)
+        out = study.run(0, measured, method, tile_overlap=overlap)
         error = (out.mean - truth)[0, 0]
         jumps = [error.diff(dim=axis).abs().mean(dim=1 - axis) for axis in (0, 1)]
         starts = [tile_starts(size, 256, overlap) for size in error.shape]
@@ -268,7 +277,7 @@ def seams(study: Study) -> None:
 
 def survey(study: Study) -> None:
     """Every map through a CSV of received power and back, 80 % missing, sigma 0.05."""
-    (settings,) = study.methods.values()
+    (method,) = study.methods.values()
     for index in study.indices:
         item, measured = study.dataset[index], study.observe(index, 0.8, 0.05)
         rows, columns = measured.mask[0, 0].nonzero(as_tuple=True)
@@ -280,6 +289,7 @@ def survey(study: Study) -> None:
             config = SurveyConfig.model_validate(
                 {
                     "output": Path(folder) / "out",
+                    "method": "prior",
                     "prior": study.prior,
                     "survey": {
                         "columns": {"value": "dbm"},
@@ -291,7 +301,8 @@ def survey(study: Study) -> None:
                         "origin": (0, 0),
                         "shape": measured.mask.shape[-2:],
                     },
-                    "filter": settings,
+                    "sampler": method[0],
+                    "refinement": method[1],
                     "num_particles": study.particles,
                     "num_inference_steps": study.steps,
                     "dtype": "bfloat16",
@@ -303,7 +314,7 @@ def survey(study: Study) -> None:
         mean = torch.from_numpy(db_to_model(gain.astype(np.float64))).float()[None]
         position = torch.tensor(report["transmitter"]["row_column"], dtype=torch.float64)
         from_file = score(mean, torch.from_numpy(shadows)[None], position, item)
-        direct = study.scores(index, study.run(index, measured, settings))
+        direct = study.scores(index, study.run(index, measured, method))
         for label, scores in (("from the file", from_file), ("direct", direct)):
             print_row(f"{item['name']} | {label}", scores)
 
@@ -314,12 +325,12 @@ def edges(study: Study) -> None:
     The latter is the squared error near walls over the squared steps of the gain at them, to
     compare with `studies/inverse_tables.py walls`.
     """
-    (settings,) = study.methods.values()
+    (method,) = study.methods.values()
     for missing in (0.7, 0.8, 0.9):
         everywhere, near, steps = 0.0, 0.0, 0.0
         for index in study.indices:
             item = study.dataset[index]
-            out = study.run(index, study.observe(index, missing, 0.05), settings)
+            out = study.run(index, study.observe(index, missing, 0.05), method)
             found, truth = (gray.numpy() for gray in _gray(out.mean, item["gain"][None]))
             error = (found - truth) ** 2
             buildings = item["buildings"][0].numpy() > 0

@@ -19,31 +19,39 @@ from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.prior import build_noise_schedule
+from radiodiff.inverse.sampler import Sampler
+from radiodiff.inverse.samplers import (
+    Candidates,
+    CommonNoise,
+    IndependentNoise,
+    Published,
+)
 from radiodiff.inverse.sensing import locate_transmitter, shadow_mask
-from radiodiff.inverse.settings import FilterSettings
 from radiodiff.units import model_to_gray
 
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
 VALUE, SIGMA, RUNS = 1.2, 0.3, 400
 WALLS = 60
-SHARED: dict[str, object] = {"noise_path": "common_noise", "stochasticity": "ddpm"}
-CASES: list[tuple[str, dict[str, object], int, int]] = [
-    ("published, ddpm", {"method": "published", "stochasticity": "ddpm"}, 64, 1000),
-    ("published, c = 0.95", {"method": "published", "stochasticity": 0.95}, 64, 1000),
+COMMON = CommonNoise(stochasticity="ddpm", clip=False)
+COMMON_LOG_SNR = CommonNoise(stochasticity="ddpm", spacing="log_snr", clip=False)
+INDEPENDENT = IndependentNoise(clip=False)
+CASES: list[tuple[str, Sampler, int, int]] = [
+    ("published, ddpm", Published(stochasticity="ddpm", clip=False), 64, 1000),
+    ("published, c = 0.95", Published(stochasticity=0.95, clip=False), 64, 1000),
     (
-        "published, candidates, c = 0.95",
-        {"method": "published", "proposal": "prior", "stochasticity": 0.95},
+        "candidates, c = 0.95",
+        Candidates(stochasticity=0.95, clip=False),
         64,
         1000,
     ),
-    ("matched, shared path", SHARED, 64, 1000),
-    ("matched, shared path, log_snr", {**SHARED, "spacing": "log_snr"}, 64, 1000),
-    ("matched, shared path, log_snr", {**SHARED, "spacing": "log_snr"}, 5, 1000),
-    ("matched, shared path", SHARED, 64, 100),
-    ("matched, shared path, log_snr", {**SHARED, "spacing": "log_snr"}, 64, 100),
-    ("matched, fresh noise, c = 1", {}, 64, 1000),
-    ("matched, fresh noise, c = 1", {}, 64, 100),
-    ("matched, fresh noise, c = 1", {}, 64, 10),
+    ("common noise", COMMON, 64, 1000),
+    ("common noise, log_snr", COMMON_LOG_SNR, 64, 1000),
+    ("common noise, log_snr", COMMON_LOG_SNR, 5, 1000),
+    ("common noise", COMMON, 64, 100),
+    ("common noise, log_snr", COMMON_LOG_SNR, 64, 100),
+    ("independent noise, c = 1", INDEPENDENT, 64, 1000),
+    ("independent noise, c = 1", INDEPENDENT, 64, 100),
+    ("independent noise, c = 1", INDEPENDENT, 64, 10),
 ]
 
 
@@ -77,17 +85,16 @@ def closed_forms() -> None:
     print_moments("exact", 0, 0, gain * VALUE, posterior)
     y = torch.tensor([VALUE, 0.0]).repeat(RUNS, 1)
     observed = torch.tensor([True, False]).repeat(RUNS, 1)
-    for name, options, particles, steps in CASES:
-        settings = FilterSettings.model_validate({"clip": False, **options})
+    for name, sampler, particles, steps in CASES:
         result = sample_posterior(
             denoise,
             y,
             observed,
             torch.full_like(y, SIGMA),
-            choose_levels(build_noise_schedule().alphas_cumprod, steps, settings.spacing),
+            choose_levels(build_noise_schedule().alphas_cumprod, steps, sampler.spacing),
             particles,
             torch.Generator().manual_seed(0),
-            settings,
+            sampler,
         )
         weights = (result.log_weights.exp() / RUNS).float()
         mean = (weights[..., None] * result.samples).sum(dim=(0, 1))

@@ -16,7 +16,8 @@ from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.particles import Denoiser
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, make_denoiser
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.sampler import Sampler
+from radiodiff.inverse.samplers import Combined, FixedLevel, Published
 from radiodiff.units import MAP_SIZE
 
 PARTICLES, STEPS = 5, 100
@@ -39,30 +40,29 @@ class RunTiming:
         return self.seconds / (PARTICLES * STEPS)
 
 
-def time_run(settings: FilterSettings, dtype: torch.dtype) -> RunTiming:
+def time_run(sampler: Sampler, dtype: torch.dtype) -> RunTiming:
     """Time a reconstruction with the small prior (untrained; its values do not change the cost)."""
-    held = settings.method == "matched" and settings.noise_path == "fixed_level"
-    prior = PatchUNet(level_map=held).eval()
+    prior = PatchUNet(level_map=isinstance(sampler, FixedLevel)).eval()
     # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
     torch.nn.Module.to(prior, dtype=dtype)
     prior.to(memory_format=torch.channels_last)
     schedule = build_noise_schedule()
-    whole = _seconds(make_denoiser(prior, schedule), settings)
-    filter_alone = _seconds(lambda x_t, abar: x_t, settings)
+    total = _seconds(make_denoiser(prior, schedule), sampler)
+    sampler_alone = _seconds(lambda x_t, abar: x_t, sampler)
     # The level of the measurements is a step of its own.
-    inserted = int(settings.method == "matched")
-    seconds = whole * (STEPS + inserted) / (TIMED_STEPS + inserted)
-    return RunTiming(seconds, filter_alone / whole)
+    inserted = int(not isinstance(sampler, Published | Combined))
+    seconds = total * (STEPS + inserted) / (TIMED_STEPS + inserted)
+    return RunTiming(seconds, sampler_alone / total)
 
 
-def _seconds(denoiser: Denoiser, settings: FilterSettings) -> float:
+def _seconds(denoiser: Denoiser, sampler: Sampler) -> float:
     generator = torch.Generator().manual_seed(0)
     gain = torch.rand((1, 1, MAP_SIZE, MAP_SIZE), generator=generator) * 2.0 - 1.0
     measured = measure(gain, torch.rand(gain.shape, generator=generator) < 0.2, 0.05, generator)
     assert measured.noise_std is not None
-    levels = choose_levels(build_noise_schedule().alphas_cumprod, TIMED_STEPS, settings.spacing)
+    levels = choose_levels(build_noise_schedule().alphas_cumprod, TIMED_STEPS, sampler.spacing)
     arguments = (denoiser, measured.values, measured.mask, measured.noise_std, levels, PARTICLES)
-    return fastest(lambda: sample_posterior(*arguments, generator, settings).samples, repeats=1)[0]
+    return fastest(lambda: sample_posterior(*arguments, generator, sampler).samples, repeats=1)[0]
 
 
 def image_prior() -> UNet2DModel:

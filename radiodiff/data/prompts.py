@@ -2,21 +2,29 @@
 
 RadioDiff stacks environment features along the channel axis; its released weights expect those of
 ``PAPER_PROMPT``. A feature is a function of the :class:`Scene` that returns one (H, W) channel;
-adding one to ``PROMPT_FEATURES`` makes it available to every configuration. Configurations check
-the names, so what takes long to import is imported where it is used.
+adding one to ``PROMPT_FEATURES`` makes it available to every configuration. A feature of a package
+that this one does not import is named there as "module:function". Configurations check the names,
+so what takes long to import is imported where it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radiodiff.errors import InputError
+from radiodiff.units import MAP_SIZE, RESOLUTION_M
+
+REFERENCE_LENGTH_M = 2**0.5 * MAP_SIZE * RESOLUTION_M
+"""The length that is 1 in a prompt, on maps of any size: the diagonal of RadioMapSeer's maps."""
 
 if TYPE_CHECKING:
+    import shapely
     import torch
 
 
@@ -28,11 +36,18 @@ class Scene:
         buildings: (H, W) bool.
         transmitter: (row, column) of an outdoor pixel.
         vehicles: (H, W) bool, or None for a static map.
+        polygons: footprints (x = column, y = row) that cover ``buildings``; None where only the
+            mask is known.
+        resolution_m: side of a pixel in metres.
+        cache: folder where channels that take long to compute are kept, or None.
     """
 
     buildings: np.ndarray
     transmitter: tuple[int, int]
     vehicles: np.ndarray | None = None
+    polygons: tuple[shapely.Polygon, ...] | None = None
+    resolution_m: float = RESOLUTION_M
+    cache: Path | None = None
 
 
 def _mask_to_channel(mask: np.ndarray) -> np.ndarray:
@@ -58,32 +73,35 @@ def _vehicles(scene: Scene) -> np.ndarray:
     return _mask_to_channel(scene.buildings if scene.vehicles is None else scene.vehicles)
 
 
-def _log_length(squared: np.ndarray) -> np.ndarray:
-    """Bring lengths, given as squares in pixels, to -1 (one pixel) .. 1 (the map's diagonal)."""
-    height, width = squared.shape
-    logarithm = np.log(np.clip(squared, np.float32(1.0), np.float32(height**2 + width**2)))
-    return np.float32(2.0 / np.log(height**2 + width**2)) * logarithm - np.float32(1.0)
+def _log_length(squared_m2: np.ndarray) -> np.ndarray:
+    """Bring lengths, given as squares in metres, to -1 (1 m or less) .. 1 (the reference length).
+
+    Longer ones exceed 1, so that 100 m is one value on maps of any size.
+    """
+    logarithm = np.log(np.maximum(squared_m2, np.float32(1.0)))
+    return np.float32(1.0 / np.log(REFERENCE_LENGTH_M)) * logarithm - np.float32(1.0)
 
 
 def _distance(scene: Scene) -> np.ndarray:
-    """Log distance to the transmitter: -1 within one pixel, 1 at the length of the diagonal."""
+    """Log distance to the transmitter: -1 within 1 m, 1 at the reference length."""
     height, width = scene.buildings.shape
     rows = np.arange(height, dtype=np.float32)[:, None] - scene.transmitter[0]
     columns = np.arange(width, dtype=np.float32)[None, :] - scene.transmitter[1]
-    return _log_length(rows**2 + columns**2)
+    return _log_length((rows**2 + columns**2) * np.float32(scene.resolution_m**2))
 
 
 def _detour(scene: Scene) -> np.ndarray:
     """Log length of the shortest way to the transmitter around the buildings, like the distance.
 
     The way goes from pixel to pixel in eight directions, so it is up to 8 % too long. It is 1
-    where there is none, and from the length of the diagonal on.
+    where there is none, and from the reference length on.
     """
     from skimage.graph import MCP_Geometric
 
     walls = np.where(scene.buildings, -1.0, 1.0)  # what is negative cannot be entered
     lengths, _ = MCP_Geometric(walls).find_costs([scene.transmitter])
-    return _log_length(lengths.astype(np.float32) ** 2)
+    metres = np.minimum(lengths * scene.resolution_m, REFERENCE_LENGTH_M).astype(np.float32)
+    return _log_length(metres**2)
 
 
 def _line_of_sight(scene: Scene) -> np.ndarray:
@@ -92,15 +110,22 @@ def _line_of_sight(scene: Scene) -> np.ndarray:
     return _mask_to_channel(line_of_sight(scene.buildings, scene.transmitter))
 
 
-PROMPT_FEATURES: dict[str, Callable[[Scene], np.ndarray]] = {
+Feature = Callable[[Scene], np.ndarray]
+
+PROMPT_FEATURES: dict[str, Feature | str] = {
     "buildings": _buildings,
     "transmitter": _transmitter,
     "vehicles": _vehicles,
     "distance": _distance,
     "detour": _detour,
     "line_of_sight": _line_of_sight,
+    "path_loss_model": "radiodiff.simulate.prompt:path_loss_model",
 }
-"""Feature name -> function of the scene returning (H, W) float32 in [-1, 1]."""
+"""Feature name -> function of the scene returning (H, W) float32, most of them in [-1, 1]; or where
+to find it, as "module:function"."""
+
+OF_VEHICLES = frozenset({"vehicles", "path_loss_model"})
+"""Features that look at the vehicles of a scene."""
 
 PAPER_PROMPT = ("buildings", "transmitter", "vehicles")
 """Channel order of RadioDiff's released weights."""
@@ -111,6 +136,7 @@ def build_prompt(
     buildings: np.ndarray | torch.Tensor,
     transmitter: Sequence[int] | np.ndarray | torch.Tensor,
     vehicles: np.ndarray | torch.Tensor | None = None,
+    resolution_m: float = RESOLUTION_M,
 ) -> torch.Tensor:
     """Stack prompt features as the channels of an image.
 
@@ -119,9 +145,10 @@ def build_prompt(
         buildings: (H, W) mask, bool or numbers 0 and 1.
         transmitter: (row, column).
         vehicles: (H, W) mask; None, a static map, repeats the buildings in "vehicles".
+        resolution_m: side of a pixel in metres.
 
     Returns:
-        (C, H, W) float32 in [-1, 1].
+        (C, H, W) float32, in [-1, 1] but for lengths of more than ``REFERENCE_LENGTH_M``.
 
     Raises:
         InputError: an unknown feature, a mask that is not binary or not (H, W), or a transmitter
@@ -134,18 +161,28 @@ def build_prompt(
         raise InputError(
             f"vehicles: shape {vehicle_mask.shape}, expected {building_mask.shape}, the buildings'"
         )
-    scene = Scene(building_mask, check_transmitter(transmitter, building_mask), vehicle_mask)
+    if not resolution_m > 0:
+        raise InputError(f"resolution_m: found {resolution_m}, expected metres above 0")
+    position = check_transmitter(transmitter, building_mask)
+    scene = Scene(building_mask, position, vehicle_mask, resolution_m=resolution_m)
     return stack_features(features, scene)
 
 
 def stack_features(features: Sequence[str], scene: Scene) -> torch.Tensor:
-    """Stack the features of a scene that has been checked, (C, H, W) float32 in [-1, 1]."""
+    """Stack the features of a scene that has been checked, (C, H, W) float32."""
     import torch
 
     prompt = np.empty((len(features), *scene.buildings.shape), dtype=np.float32)
     for channel, name in zip(prompt, features, strict=True):
-        channel[...] = PROMPT_FEATURES[name](scene)
+        channel[...] = _feature(name)(scene)
     return torch.from_numpy(prompt)
+
+
+def _feature(name: str) -> Feature:
+    """Return the function of a feature, which is looked up where only its place is known."""
+    feature = PROMPT_FEATURES[name]
+    function: Feature = resolve_name(feature) if isinstance(feature, str) else feature
+    return function
 
 
 def check_features(features: Sequence[str]) -> None:

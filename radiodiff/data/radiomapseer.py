@@ -16,10 +16,12 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from radiodiff.data.footprints import Footprint
+from radiodiff.data.footprints import Footprint, read_rings
 from radiodiff.data.images import read_antenna_json, read_antenna_png, read_levels, read_mask
 from radiodiff.data.layouts import Layouts
+from radiodiff.data.polygons import rasterise
 from radiodiff.data.prompts import (
+    OF_VEHICLES,
     PAPER_PROMPT,
     Scene,
     check_features,
@@ -36,7 +38,7 @@ from radiodiff.data.settings import (
 from radiodiff.data.splits import LiteratureSplit, Part, fraction_maps, literature_maps
 from radiodiff.data.tree import gain_folder, require_folder, require_maps, scan_gain, some
 from radiodiff.errors import InputError
-from radiodiff.units import NOISE_FLOOR_GRAY, gray_to_model, level_to_gray
+from radiodiff.units import NOISE_FLOOR_GRAY, RESOLUTION_M, gray_to_model, level_to_gray
 
 ANTENNA_TOLERANCE = 2.0
 """Pixels between a listed transmitter and the centre of the brightest pixels of its gain image; on
@@ -85,7 +87,8 @@ class RadioMapSeer(Dataset[Sample]):
     Args:
         root: the folder that holds ``gain/`` and ``png/``.
         maps: map ids; None takes every map of ``gain/{simulation}``, ascending.
-        simulation: propagation model. With "cars..." the prompt's vehicles come from ``png/cars``.
+        simulation: propagation model. With "cars..." the prompt's vehicles come from ``png/cars``,
+            or like the buildings from their polygons.
         transmitters: numbers that every map must have; None takes those present, ascending.
         layout: the buildings given as prompt; "missing1" .. "missing4" lack one to four of them.
         layout_version: which of the versions 1 .. 6 of an incomplete layout.
@@ -95,6 +98,9 @@ class RadioMapSeer(Dataset[Sample]):
         threshold: "thr2" applies :func:`apply_threshold` to the gain.
         cache: keep decoded images in memory as 8-bit arrays. Worker processes started after
             :meth:`preload` share one copy; otherwise each fills its own.
+        resolution_m: side of a pixel in metres.
+        prompt_cache: folder that keeps the prompt channels that take long to compute; None
+            computes them for every item.
 
     Raises:
         InputError: a folder, a map or a transmitter is missing. Reading an item raises it when the
@@ -114,6 +120,8 @@ class RadioMapSeer(Dataset[Sample]):
         prompt_features: Sequence[str] = PAPER_PROMPT,
         threshold: Threshold = "none",
         cache: bool = True,
+        resolution_m: float = RESOLUTION_M,
+        prompt_cache: Path | None = None,
     ) -> None:
         self.root = Path(root)
         self.gain_folder = gain_folder(self.root, simulation)
@@ -121,8 +129,10 @@ class RadioMapSeer(Dataset[Sample]):
         check_features(prompt_features)
         self.prompt_features = tuple(prompt_features)
         self.threshold = threshold
+        self._resolution_m = resolution_m
+        self._prompt_cache = prompt_cache
         self.vehicles_folder = self.root / "png" / "cars" if simulation.startswith("cars") else None
-        if self.vehicles_folder is not None and "vehicles" in self.prompt_features:
+        if self.vehicles_folder is not None and not OF_VEHICLES.isdisjoint(self.prompt_features):
             require_folder(self.vehicles_folder)
         else:
             self.vehicles_folder = None
@@ -166,7 +176,14 @@ class RadioMapSeer(Dataset[Sample]):
         map_id, transmitter_id = self.pairs[index]
         footprint = self.footprint(index)
         transmitter = self._transmitter(map_id, transmitter_id)
-        scene = Scene(footprint.mask, transmitter, self._vehicles(map_id))
+        scene = Scene(
+            footprint.mask,
+            transmitter,
+            self._vehicles(map_id),
+            polygons=footprint.given_polygons,
+            resolution_m=self._resolution_m,
+            cache=self._prompt_cache,
+        )
         return {
             "gain": torch.from_numpy(self._model_of_level.take(self.levels(index)))[None],
             "prompt": stack_features(self.prompt_features, scene),
@@ -222,6 +239,10 @@ class RadioMapSeer(Dataset[Sample]):
         if self.vehicles_folder is None:
             return None
         path = self.vehicles_folder / f"{map_id}.png"
+        rings = self.root / "polygon" / "cars" / f"{map_id}.json"
+        if self._layouts.source(map_id) == "polygon" and rings.is_file():
+            # Images are half a pixel off the gain, for vehicles as for buildings.
+            return self._cached(path, lambda: rasterise(read_rings(rings, self.shape), self.shape))
         return self._cached(path, lambda: read_mask(path, self.shape))
 
     def _transmitter(self, map_id: int, transmitter_id: int) -> tuple[int, int]:
@@ -294,6 +315,8 @@ def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
         prompt_features=config.prompt_features,
         threshold=config.threshold,
         cache=config.cache,
+        resolution_m=config.resolution_m,
+        prompt_cache=config.prompt_cache,
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from radiodiff.config import Settings
 from radiodiff.data.prompts import PAPER_PROMPT, check_features
 from radiodiff.data.splits import Part
+from radiodiff.units import RESOLUTION_M
 
 Simulation = Literal["DPM", "IRT2", "IRT4", "carsDPM", "carsIRT2", "carsIRT4"]
 LayoutName = Literal["complete", "missing1", "missing2", "missing3", "missing4"]
@@ -49,6 +50,13 @@ class DataConfig(Settings):
     """thr2: clip at the noise floor (gray 0.2) and rescale."""
     cache: bool = True
     """Keep decoded images in memory (65 kB per map of 256 x 256)."""
+    resolution_m: float = Field(default=RESOLUTION_M, gt=0)
+    """Side of a pixel in metres."""
+    prompt_cache: Path | None = None
+    """Folder that keeps the prompt channels that take long to compute (path_loss_model); a file is
+    named by the digest of all that it follows from, so the folder may serve any number of trees.
+    Maps are best visited in order the first time, as scripts/encode_latents.py does, since the
+    transmitters of a layout share most of the work. null computes them for every item."""
 
     @field_validator("prompt_features")
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -20,13 +20,19 @@ from radiodiff.data.prompts import PAPER_PROMPT, build_prompt, check_features
 from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, sample
 from radiodiff.diffusion.settings import Mode
 from radiodiff.errors import InputError
+from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
-from radiodiff.units import model_to_db, model_to_gray
+from radiodiff.units import RESOLUTION_M, model_to_db, model_to_gray
 
 Array = np.ndarray | Tensor
 Points = Sequence[int] | Sequence[Sequence[int]] | Array
 """One (row, column) or several, (N, 2)."""
-Component = TypeVar("Component", AutoencoderKL, DecoupledUNet, DecoupledScheduler)
+Component = TypeVar(
+    "Component", AutoencoderKL, DecoupledUNet, DecoupledScheduler, PathLossCorrection
+)
+
+PATH_LOSS_FEATURE = "path_loss_model"
+"""Channel of the prompt that a correction corrects."""
 
 
 @dataclass
@@ -72,16 +78,20 @@ class RadioDiffPipeline(DiffusionPipeline):
         prompt_features: names from ``radiodiff.data.prompts.PROMPT_FEATURES``, in channel order.
         zero_buildings: set building interiors to gray 0, as in RadioMapSeer, unless a call says
             otherwise; the prompt must hold the buildings.
+        correction: corrects the prompt's ``path_loss_model`` by the decoded map; None takes the
+            decoded map as it is.
 
     Raises:
         InputError: components that do not fit each other, or unknown prompt features.
     """
 
-    model_cpu_offload_seq = "denoiser->vae"
+    model_cpu_offload_seq = "denoiser->vae->correction"
+    _optional_components: ClassVar[list[str]] = ["correction"]
 
     vae: AutoencoderKL
     denoiser: DecoupledUNet
     scheduler: DecoupledScheduler
+    correction: PathLossCorrection | None
 
     def __init__(
         self,
@@ -90,6 +100,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         scheduler: DecoupledScheduler,
         prompt_features: Sequence[str] = PAPER_PROMPT,
         zero_buildings: bool = False,
+        correction: PathLossCorrection | None = None,
     ) -> None:
         super().__init__()
         check_features(prompt_features)
@@ -110,7 +121,17 @@ class RadioDiffPipeline(DiffusionPipeline):
         ):
             if found != expected:
                 raise InputError(f"{what}: found {found}, the denoiser has {expected}")
-        self.register_modules(vae=vae, denoiser=denoiser, scheduler=scheduler)
+        if correction is not None:
+            if PATH_LOSS_FEATURE not in prompt_features:
+                raise InputError(f"correction: the prompt features lack {PATH_LOSS_FEATURE!r}")
+            if correction.config.prompt_channels != len(prompt_features):
+                raise InputError(
+                    f"prompt features: found {len(prompt_features)}, the correction has "
+                    f"{correction.config.prompt_channels}"
+                )
+        self.register_modules(
+            vae=vae, denoiser=denoiser, scheduler=scheduler, correction=correction
+        )
         self.register_to_config(
             prompt_features=list(prompt_features), zero_buildings=zero_buildings
         )
@@ -144,6 +165,11 @@ class RadioDiffPipeline(DiffusionPipeline):
             scheduler=_load(DecoupledScheduler, directory / "scheduler"),
             prompt_features=config["prompt_features"],
             zero_buildings=config.get("zero_buildings", False),
+            correction=(
+                _load(PathLossCorrection, directory / "correction", **dtype)
+                if (directory / "correction").is_dir()
+                else None
+            ),
         )
 
     @torch.no_grad()
@@ -157,6 +183,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         generator: Generators = None,
         mode: Mode | None = None,
         zero_buildings: bool | None = None,
+        resolution_m: float = RESOLUTION_M,
     ) -> RadioDiffOutput:
         """Generate radio maps.
 
@@ -175,12 +202,13 @@ class RadioDiffPipeline(DiffusionPipeline):
                 right spread; None takes the scheduler as it was configured.
             zero_buildings: set building interiors to gray 0, as in RadioMapSeer; None does what the
                 pipeline was made with.
+            resolution_m: side of a pixel in metres.
 
         Raises:
             InputError: a mask that is not binary, a transmitter outside or in a building, sides
                 that the strides do not divide, batches of different lengths.
         """
-        masks, prompt = self._prepare(buildings, transmitter, vehicles)
+        masks, prompt = self._prepare(buildings, transmitter, vehicles, resolution_m)
         model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
         if self.config.zero_buildings if zero_buildings is None else zero_buildings:
             model = _zero(model, torch.from_numpy(masks))
@@ -236,15 +264,24 @@ class RadioDiffPipeline(DiffusionPipeline):
         noise = randn_tensor(
             (n, self.vae.config.latent_channels, *latent_size), generator, device, torch.float32
         )
-        with _evaluating(self.vae, self.denoiser):
+        networks = [n for n in (self.vae, self.denoiser, self.correction) if n is not None]
+        with _evaluating(*networks):
             features = [
                 feature.repeat_interleave(num_samples, dim=0)
                 for feature in self.denoiser.encode_prompt(prompt.to(device), latent_size)
             ]
             z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
             latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-            maps: Tensor = self.vae.decode(latents).sample[:, 0].float().clamp(-1.0, 1.0)
-            return maps
+            maps: Tensor = self.vae.decode(latents).sample.float()
+            if self.correction is not None:
+                channels = prompt.to(device).repeat_interleave(num_samples, dim=0)
+                maps = self.correction(maps, self.path_loss_channel(channels), channels)
+            return maps[:, 0].clamp(-1.0, 1.0)
+
+    def path_loss_channel(self, prompt: Tensor) -> Tensor:
+        """Return the path-loss model's maps (N, 1, H, W) of prompts (N, C, H, W)."""
+        channel = list(self.config.prompt_features).index(PATH_LOSS_FEATURE)
+        return prompt[:, channel, None]
 
     def path_gain_between(
         self,
@@ -313,7 +350,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         )
 
     def _prepare(
-        self, buildings: Array, transmitter: Points, vehicles: Array | None
+        self, buildings: Array, transmitter: Points, vehicles: Array | None, resolution_m: float
     ) -> tuple[np.ndarray, Tensor]:
         """Return building masks (N, H, W) bool and prompts (N, C, H, W), both checked."""
         masks = _as_batch(buildings, "buildings")
@@ -339,6 +376,7 @@ class RadioDiffPipeline(DiffusionPipeline):
                 masks[i % len(masks)],
                 points[i % len(points)],
                 None if cars is None else cars[i % len(cars)],
+                resolution_m,
             )
             for i in range(n)
         ]

@@ -133,7 +133,8 @@ def _reconstruct(config: DemoConfig, samples: Measurements) -> Tensor:
         num_particles=config.num_particles,
         num_inference_steps=config.num_inference_steps,
         generator=torch.Generator(config.device).manual_seed(config.seed),
-        settings=config.filter,
+        sampler=config.sampler,
+        refinement=config.refinement,
         shadow_threshold=config.shadow_threshold,
         batch_limit=config.batch_limit,
     )
@@ -164,6 +165,7 @@ def _survey(
         SurveyConfig,
         [
             f"output={output / 'survey'}",
+            "method=prior",
             f"prior={config.prior}",
             f"device={config.device}",
             f"survey.noise_std_db={demo.noise_std_db}",

@@ -145,7 +145,8 @@ def _reconstruct(
         num_particles=config.num_particles,
         num_inference_steps=config.num_inference_steps,
         generator=generators,
-        settings=config.filter,
+        sampler=config.sampler,
+        refinement=config.refinement,
         shadow_threshold=config.shadow_threshold,
         batch_limit=config.batch_limit,
     )

@@ -295,7 +295,8 @@ def _inverse(directory: Path, settings: MethodSettings) -> Method:
             num_particles=settings.num_particles,
             num_inference_steps=steps,
             generator=[torch.Generator(settings.device).manual_seed(s) for s in batch.seeds],
-            settings=settings.filter,
+            sampler=settings.sampler,
+            refinement=settings.refinement,
         )
         return model_to_gray(output.mean[:, 0])
 

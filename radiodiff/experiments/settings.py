@@ -11,7 +11,8 @@ from radiodiff.config import Settings
 from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.settings import Mode
-from radiodiff.inverse.settings import FilterSettings, Interpolator
+from radiodiff.inverse.sampler import AnySampler
+from radiodiff.inverse.settings import Interpolator, RefinementSettings
 
 
 class MaskSettings(Settings):
@@ -30,8 +31,11 @@ class SamplerSettings(Settings):
 
     prior: Path
     """Directory of any diffusers DDPM pipeline, or the weights of a guided-diffusion network."""
-    filter: FilterSettings | None = None
+    sampler: AnySampler | None = None
     """How the posterior is sampled; null takes what suits the prior."""
+    refinement: RefinementSettings | None = None
+    """Walls and path-loss model; null takes what suits the prior where no sampler is given,
+    else none."""
     num_particles: int = Field(default=5, ge=1)
     """Samples of each map."""
     num_inference_steps: int = Field(default=100, ge=1)
@@ -43,7 +47,7 @@ class SamplerSettings(Settings):
     device: str = "cpu"
     """A torch device."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior; the filter itself runs in float32."""
+    """Precision of the prior; the sampler itself runs in float32."""
 
 
 class InverseConfig(SamplerSettings):
@@ -145,8 +149,11 @@ class SamplingSettings(Settings):
     """``mean`` or ``sample`` of RadioDiff; null takes what the model was trained with."""
     num_particles: int = Field(5, ge=1)
     """Samples of each map by RadioDiff-Inverse, whose mean is scored."""
-    filter: FilterSettings | None = None
+    sampler: AnySampler | None = None
     """How RadioDiff-Inverse samples the posterior; null takes what suits the prior."""
+    refinement: RefinementSettings | None = None
+    """Walls and path-loss model; null takes what suits the prior where no sampler is given,
+    else none."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the prior of RadioDiff-Inverse."""
 

@@ -1,4 +1,4 @@
-"""What the filters share: the problem, the particles, and the network applied to them.
+"""What the samplers share: the problem, the particles, and the network applied to them.
 
 Shapes: B maps, M particles, ``dims`` of one map (any number of axes). Levels are ``alpha_bar``.
 """
@@ -6,15 +6,16 @@ Shapes: B maps, M particles, ``dims`` of one map (any number of axes). Levels ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from radiodiff.data.points import PointMeasurements
 from radiodiff.errors import InputError
 from radiodiff.inverse.resampling import Generators, effective_sample_size, resample
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.settings import Resampling
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(x_t of shape (N, *dims), alpha_bar of shape (N,)) -> the noise in x_t, (N, *dims). Where a level
@@ -40,6 +41,28 @@ class Problem:
     """One per map, or one for the whole batch."""
     start: Tensor | None
     """(B, M, *dims) maps to begin from, noised to the first level; None begins from noise."""
+
+    known: Tensor | None = None
+    """(B, *dims) bool, pixels that are known and not measured, such as buildings; None leaves it to
+    the sampler."""
+    points: Sequence[PointMeasurements] | None = None
+    """Of every map, between the pixels and besides ``y``."""
+
+    def select(self, maps: Sequence[int], alpha_bar: Tensor) -> Problem:
+        """Return some of the maps, to be stepped through other levels."""
+        chosen = torch.tensor(maps, device=self.y.device)
+        generator = self.generator
+        return replace(
+            self,
+            y=self.y[chosen],
+            observed=self.observed[chosen],
+            noise_std=self.noise_std[chosen],
+            alpha_bar=alpha_bar.to(self.y.device),
+            generator=[generator[b] for b in maps] if isinstance(generator, list) else generator,
+            start=None if self.start is None else self.start[chosen],
+            known=None if self.known is None else self.known[chosen],
+            points=None if self.points is None else [self.points[b] for b in maps],
+        )
 
     def normal(self, count: int | None = None) -> Tensor:
         """Draw standard normal noise for ``count`` maps (all particles by default) of each map."""
@@ -130,8 +153,7 @@ def _each(
     operation: Callable[[Tensor, int], Tensor], x: Tensor, orientations: Sequence[int]
 ) -> Tensor:
     """Apply ``operation`` to the particles of (B, M, ..., H, W), each with its orientation."""
-    self_ensemble = [operation(x[:, m], number) for m, number in enumerate(orientations)]
-    return torch.stack(self_ensemble, dim=1)
+    return torch.stack([operation(x[:, m], number) for m, number in enumerate(orientations)], dim=1)
 
 
 def diffuse(clean: Tensor, level: Tensor, noise: Tensor) -> Tensor:
@@ -146,7 +168,11 @@ def select(particles: Tensor, parents: Tensor) -> Tensor:
 
 
 def resample_if_poor(
-    log_weights: Tensor, mean: Tensor, settings: FilterSettings, generator: Generators
+    log_weights: Tensor,
+    mean: Tensor,
+    scheme: Resampling,
+    ess_threshold: float,
+    generator: Generators,
 ) -> tuple[Tensor, Tensor]:
     """Draw parents for the maps whose effective sample size fell too low.
 
@@ -155,18 +181,19 @@ def resample_if_poor(
     Args:
         log_weights: (B, M) float64.
         mean: (B, M, *dims) what every particle is proposed around.
-        settings: scheme and threshold.
+        scheme: how parents are drawn.
+        ess_threshold: share of M at which they are drawn, in [0, 1]; 0 never draws.
         generator: source of the draws.
 
     Returns:
         The weights, equal where parents were drawn, and the means of the parents.
     """
     count = log_weights.shape[1]
-    if settings.resampling == "none" or count == 1:
+    if ess_threshold == 0 or count == 1:
         return log_weights, mean
     # Every map draws, so that its random numbers do not depend on the other maps' weights.
-    parents = resample(log_weights, settings.resampling, generator)
-    poor = effective_sample_size(log_weights) <= settings.ess_threshold * count
+    parents = resample(log_weights, scheme, generator)
+    poor = effective_sample_size(log_weights) <= ess_threshold * count
     keep = torch.arange(count, device=parents.device).expand_as(parents)
     parents = torch.where(poor[:, None], parents, keep)
     return torch.where(poor[:, None], 0.0, log_weights), select(mean, parents)

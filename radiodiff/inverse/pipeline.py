@@ -19,9 +19,11 @@ from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.output import InverseOutput
+from radiodiff.inverse.presets import Preset, preset_for
 from radiodiff.inverse.prior import make_denoiser
 from radiodiff.inverse.refinement import Refined, refine
-from radiodiff.inverse.settings import MEAN_MAP, FilterSettings
+from radiodiff.inverse.sampler import Sampler
+from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.inverse.tiling import tile_denoiser
 from radiodiff.units import MAP_SIZE
 
@@ -49,10 +51,11 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         measurements: Measurements,
         noise_std: float | Tensor | None = None,
         buildings: Tensor | None = None,
-        num_particles: int = 5,
-        num_inference_steps: int = 100,
+        num_particles: int | None = None,
+        num_inference_steps: int | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        settings: FilterSettings | None = None,
+        sampler: Sampler | None = None,
+        refinement: RefinementSettings | None = None,
         shadow_threshold: float | None = None,
         batch_limit: int | None = None,
         tile_overlap: int | None = None,
@@ -63,12 +66,15 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             measurements: noisy values of B maps.
             noise_std: sigma in model range, a number or (B, 1, H, W); None takes the measurements'.
             buildings: (B, 1, H, W) bool where known; their pixels are fixed at the truncation.
-            num_particles: M, samples of each map.
-            num_inference_steps: network calls per particle, 1 .. the training levels of the prior.
+            num_particles: M, samples of each map; None takes the preset's.
+            num_inference_steps: network calls per particle, 1 .. the training levels of the prior;
+                None takes the preset's.
             generator: one per map makes each map's result independent of the batch it is in; from a
                 single one, a generator per map is derived in order. None draws a seed.
-            settings: how the posterior is sampled; None takes MEAN_MAP with a prior that takes a
-                level for every pixel, else the defaults of FilterSettings.
+            sampler: how the posterior is sampled; None takes that of the preset that suits the
+                prior, :func:`radiodiff.inverse.presets.preset_for`.
+            refinement: what is added to the sampled maps; None takes the preset's where no sampler
+                is given, else nothing.
             shadow_threshold: tau of the building mask, model range; None estimates it per map.
             batch_limit: most maps in one network call, to bound memory; None puts no limit.
             tile_overlap: allows maps of another size than the prior's: larger ones are denoised in
@@ -77,15 +83,20 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         Raises:
             InputError: measurements, noise or buildings that cannot be used with this prior.
         """
-        settings = settings or self._default_settings()
-        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, settings.spacing)
+        preset = self._preset(sampler, refinement)
+        if num_particles is None:
+            num_particles = preset.num_particles
+        if num_inference_steps is None:
+            num_inference_steps = preset.num_inference_steps
+        spacing = preset.sampler.spacing
+        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, spacing)
         return self._reconstruct(
             _with_noise(measurements, noise_std),
             buildings,
             num_particles,
             levels,
             generator,
-            settings,
+            preset,
             shadow_threshold,
             batch_limit,
             tile_overlap,
@@ -99,7 +110,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         noise_std: float | Tensor | None = None,
         num_inference_steps: int = 100,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        settings: FilterSettings | None = None,
+        sampler: Sampler | None = None,
+        refinement: RefinementSettings | None = None,
         shadow_threshold: float | None = None,
         batch_limit: int | None = None,
         tile_overlap: int | None = None,
@@ -115,16 +127,20 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             noise_std: sigma of the new measurements; None takes their own.
             num_inference_steps: steps of the full run of which the last share is repeated.
             generator: as in :meth:`__call__`.
-            settings: as in :meth:`__call__`; None spaces the steps evenly, so that the last ones
+            sampler: as in :meth:`__call__`; None spaces the steps evenly, so that the last ones
                 begin with noise enough to move walls.
+            refinement: as in :meth:`__call__`.
             shadow_threshold: as in :meth:`__call__`.
             batch_limit: as in :meth:`__call__`.
             tile_overlap: as in :meth:`__call__`.
         """
         new = _with_noise(new_measurements, noise_std)
-        if settings is None:
-            settings = self._default_settings().model_copy(update={"spacing": "uniform"})
-        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, settings.spacing)
+        preset = self._preset(sampler, refinement)
+        if sampler is None:
+            evenly = preset.sampler.model_copy(update={"spacing": "uniform"})
+            preset = preset.model_copy(update={"sampler": evenly})
+        spacing = preset.sampler.spacing
+        levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, spacing)
         repeated = max(1, round(UPDATE_SHARE * num_inference_steps))
         return self._reconstruct(
             merge_measurements(output.measurements, new),
@@ -132,7 +148,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             output.samples.shape[1],
             levels[-1 - repeated :],
             generator,
-            settings,
+            preset,
             shadow_threshold,
             batch_limit,
             tile_overlap,
@@ -146,7 +162,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         num_particles: int,
         levels: Tensor,
         generator: torch.Generator | Sequence[torch.Generator] | None,
-        settings: FilterSettings,
+        preset: Preset,
         shadow_threshold: float | None,
         batch_limit: int | None,
         tile_overlap: int | None,
@@ -161,11 +177,9 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             known = measurements.with_buildings(buildings)
         y, observed, sigma = known.values, known.mask, known.noise_std
         assert sigma is not None
-        points = measurements.points if settings.method == "combined" else None
+        points = measurements.points if preset.sampler.takes_points else None
         if points is not None:
             observed = torch.zeros_like(observed) if buildings is None else buildings
-        if settings.noise_path == "auto" and self._takes_level_map():
-            settings = settings.model_copy(update={"noise_path": "fixed_level"})
         denoiser = make_denoiser(self.unet, self.scheduler)
         rows, columns = y.shape[-2:]
         extension = self._extension(rows, columns, tile_overlap)
@@ -190,7 +204,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 levels,
                 num_particles,
                 generators,
-                settings,
+                preset.sampler,
                 start=None if start is None else extend(start),
                 batch_limit=batch_limit,
                 progress=progress,
@@ -202,14 +216,14 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         mean = (weights * samples).sum(dim=1)
         std = (weights * (samples - mean[:, None]).square()).sum(dim=1).sqrt()
         maps = Refined(mean, std, samples, torch.full_like(mean, torch.nan))
-        path_loss_model = settings.path_loss_model and tile_overlap is None
+        path_loss_model = preset.refinement.path_loss_model and tile_overlap is None
         maps = refine(
             maps,
             measurements,
             buildings,
             log_weights.exp(),
             generators,
-            settings.walls,
+            preset.refinement.walls,
             path_loss_model,
         )
         mean, samples, drawn = maps.mean, maps.samples, maps.building_probability
@@ -238,11 +252,11 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             buildings=buildings,
         )
 
-    def _takes_level_map(self) -> bool:
-        return bool(getattr(self.unet.config, "level_map", False))
-
-    def _default_settings(self) -> FilterSettings:
-        return MEAN_MAP if self._takes_level_map() else FilterSettings()
+    def _preset(self, sampler: Sampler | None, refinement: RefinementSettings | None) -> Preset:
+        preset = preset_for(self.unet) if sampler is None else Preset(sampler=sampler)
+        if refinement is not None:
+            preset = preset.model_copy(update={"refinement": refinement})
+        return preset
 
     def _tile(self) -> tuple[int, int]:
         """Rows and columns of the prior's maps; RadioMapSeer's if the network does not say."""

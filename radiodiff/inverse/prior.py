@@ -223,7 +223,7 @@ def make_denoiser(unet: nn.Module, scheduler: DDPMScheduler) -> Denoiser:
     def denoise(x_t: Tensor, abar: Tensor) -> Tensor:
         if abar.ndim > 1 and not getattr(unet.config, "level_map", False):
             raise InputError(
-                "filter.noise_path is 'fixed_level', but this prior takes one noise level for the "
+                "sampler.method is 'fixed_level', but this prior takes one noise level for the "
                 "whole map; use 'independent_noise' or 'common_noise', or train a prior with "
                 "model.level_map"
             )

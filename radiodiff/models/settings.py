@@ -48,3 +48,14 @@ class VAELossSettings(Settings):
     """Channels of the discriminator's first layer."""
     discriminator_layers: int = Field(default=3, ge=1)
     """Halvings of the map in the discriminator; 3 gives patches of 70 x 70 pixels."""
+
+
+class CorrectionSettings(Settings):
+    """Sizes of the correction; see :class:`radiodiff.models.correction.PathLossCorrection`."""
+
+    width: int = Field(ge=8, multiple_of=8)
+    """Channels within."""
+    blocks: int = Field(ge=1)
+    """Residual blocks; each looks twice as far as the one before."""
+    initial_gate: float = Field(gt=0, lt=1)
+    """Share of the decoded map before training."""

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from radiodiff.errors import InputError
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
 from radiodiff.simulate.geometry import snap_polygons
+from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.procedural import procedural_city
 from radiodiff.simulate.settings import SimulateConfig, Simulation
 from radiodiff.simulate.tree import (
@@ -45,6 +46,7 @@ from radiodiff.simulate.tree import (
     layout_paths,
     write_atomic,
 )
+from radiodiff.simulate.variation import draw_footprints, draw_path_loss
 from radiodiff.units import db_to_level
 
 BYTES_PER_PIXEL = 0.6
@@ -106,21 +108,48 @@ def choose_transmitters(
     return places[rng.choice(len(places), size=count, replace=False)]
 
 
-def draw_layout(config: SimulateConfig, map_id: int) -> tuple[City, np.ndarray]:
-    """Return the city of a map id and its (transmitters, 2) pixels (row, column)."""
+@dataclass(frozen=True)
+class DrawnLayout:
+    """All that the radio maps of one layout follow from.
+
+    Attributes:
+        city: what is written about the layout.
+        truth: what its radio maps are computed from: ``city``, unless its footprints are varied.
+        path_loss_model: constants of the dominant path model.
+        transmitters: (transmitters, 2) pixels (row, column), outdoors in both cities.
+    """
+
+    city: City
+    truth: City
+    path_loss_model: PathLossModel
+    transmitters: np.ndarray
+
+
+def draw_layout(config: SimulateConfig, map_id: int) -> DrawnLayout:
+    """Return what a map id stands for, which follows from the seed and the id alone."""
     if config.city is None:
         city = procedural_city(np.random.default_rng([config.seed, map_id, 0]), config.size)
     else:
         _, city = _tiles(config)[map_id - config.first_map_id]
+    truth, model, outdoors = city, constants().path_loss_model, city
+    if config.variation is not None:
+        of_variation = np.random.default_rng([config.seed, map_id, 3])
+        model = draw_path_loss(config.variation, of_variation)
+        simulated, written = draw_footprints(config.variation, city, of_variation)
+        truth, city = replace(city, buildings=simulated), replace(city, buildings=written)
+        outdoors = replace(city, buildings=simulated + written)
     rng = np.random.default_rng([config.seed, map_id, 1])
-    return city, choose_transmitters(city, config.transmitters, rng, config.transmitter_margin)
+    transmitters = choose_transmitters(
+        outdoors, config.transmitters, rng, config.transmitter_margin
+    )
+    return DrawnLayout(city, truth, model, transmitters)
 
 
 def simulate_layout(config: SimulateConfig, map_id: int) -> int:
     """Write the missing files of one layout; return how many radio maps were computed."""
     missing = set(_missing_files(config, map_id))
-    city, transmitters = draw_layout(config, map_id)
-    for path, content in encode_layout(map_id, city, transmitters).items():
+    layout = draw_layout(config, map_id)
+    for path, content in encode_layout(map_id, layout.city, layout.transmitters).items():
         if path in missing:
             write_atomic(config.output / path, content)
     computed = 0
@@ -128,8 +157,8 @@ def simulate_layout(config: SimulateConfig, map_id: int) -> int:
         paths = [gain_path(simulation, map_id, tx) for tx in range(config.transmitters)]
         if missing.isdisjoint(paths):
             continue
-        path_gain = _engine(simulation, city)
-        for path, (row, column) in zip(paths, transmitters.tolist(), strict=True):
+        path_gain = _engine(simulation, layout)
+        for path, (row, column) in zip(paths, layout.transmitters.tolist(), strict=True):
             if path in missing:
                 level = db_to_level(path_gain((row, column)))
                 write_atomic(config.output / path, encode_png(level))
@@ -137,15 +166,16 @@ def simulate_layout(config: SimulateConfig, map_id: int) -> int:
     return computed
 
 
-def _engine(simulation: Simulation, city: City) -> Callable[[tuple[int, int]], np.ndarray]:
+def _engine(simulation: Simulation, drawn: DrawnLayout) -> Callable[[tuple[int, int]], np.ndarray]:
     """Return the function from a transmitter's (row, column) to the (H, W) path gain in dB."""
+    city = drawn.truth
     vehicles = city.vehicle_mask if simulation.startswith("cars") else None
     if not simulation.endswith("DPM"):
         depth = int(simulation[-1])
         return lambda transmitter: ray_tracing.path_gain(
             city, transmitter, vehicles, max_depth=depth
         )
-    layout = dominant_path.Layout.from_polygons(city.buildings, city.size)
+    layout = dominant_path.Layout.from_polygons(city.buildings, city.size, drawn.path_loss_model)
     return lambda transmitter: layout.path_gain(transmitter, vehicles)
 
 
@@ -289,8 +319,21 @@ def _write_manifest(root: Path, config: SimulateConfig, complete: bool) -> None:
             config.first_map_id + index: {"row": row, "column": column}
             for index, ((row, column), _) in enumerate(_tiles(config))
         },
+        "path_loss": _drawn_constants(config),
     }
     write_atomic(root / MANIFEST, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _drawn_constants(config: SimulateConfig) -> dict[int, dict[str, Any]]:
+    """Return the constants of every layout that has its own, by map id."""
+    if config.variation is None:
+        return {}
+    nominal = constants().path_loss_model
+    drawn = {
+        map_id: draw_path_loss(config.variation, np.random.default_rng([config.seed, map_id, 3]))
+        for map_id in _map_ids(config)
+    }
+    return {map_id: model.model_dump() for map_id, model in drawn.items() if model != nominal}
 
 
 def _check_disk(root: Path, files: int, size: int) -> None:

@@ -135,7 +135,12 @@ class Layout:
         self.corners = convex_corners(rings)
         self.pixels = np.argwhere(~building_mask)
         self._set_path_loss_model(constants().path_loss_model if model is None else model)
-        self._roof = roof_points(self.edges, self.path_loss_model.roof_part_m)
+        self._set_roof()
+
+    def _set_roof(self) -> None:
+        model = self.path_loss_model
+        edges = self.edges if model.over_roofs else self.edges[:0]
+        self._roof = roof_points(edges, model.roof_part_m, model.roof_point_position)
         self._graph = build_graph(self.corners, self._roof, self.edges, self.pixels)
         self._crossings = wall_crossings(self._roof, self.edges)
 
@@ -150,13 +155,12 @@ class Layout:
         )
 
     def with_path_loss_model(self, model: PathLossModel) -> Layout:
-        """Return this layout under another model; only another ``roof_part_m`` costs time."""
+        """Return this layout under another model; only other roof points cost time."""
         layout = copy.copy(self)
         layout._set_path_loss_model(model)
-        if model.roof_part_m != self.path_loss_model.roof_part_m:
-            layout._roof = roof_points(self.edges, model.roof_part_m)
-            layout._graph = build_graph(self.corners, layout._roof, self.edges, self.pixels)
-            layout._crossings = wall_crossings(layout._roof, self.edges)
+        placed = ("roof_part_m", "roof_point_position", "over_roofs")
+        if any(getattr(model, name) != getattr(self.path_loss_model, name) for name in placed):
+            layout._set_roof()
         return layout
 
     @classmethod

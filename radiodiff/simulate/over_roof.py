@@ -23,12 +23,13 @@ _SHIFT = 1e-3
 """Roof points stand this far outside their wall, to be seen from the ground in front of it."""
 
 
-def roof_points(edges: np.ndarray, longest_part_m: float) -> np.ndarray:
-    """Return (R, 2) roof points: the middles of equal parts of every wall.
+def roof_points(edges: np.ndarray, longest_part_m: float, position: float = 0.5) -> np.ndarray:
+    """Return (R, 2) roof points: one on each of the equal parts of every wall.
 
     Args:
         edges: (E, 4) walls, the building on the right of start -> end.
         longest_part_m: walls are divided into as few parts as are no longer than this.
+        position: where on its part a point stands, in (0, 1); 0.5 is the middle.
     """
     along = edges[:, 2:] - edges[:, :2]
     length = np.linalg.norm(along, axis=1, keepdims=True)
@@ -36,7 +37,7 @@ def roof_points(edges: np.ndarray, longest_part_m: float) -> np.ndarray:
     parts = np.ceil(length[:, 0] / longest_part_m).astype(np.int64)
     wall = np.repeat(np.arange(len(edges)), parts)
     number = np.arange(len(wall)) - np.repeat(np.cumsum(parts) - parts, parts)
-    fraction = (number + 0.5) / parts[wall]
+    fraction = (number + position) / parts[wall]
     return edges[wall, :2] + _SHIFT * outward[wall] + fraction[:, None] * along[wall]
 
 

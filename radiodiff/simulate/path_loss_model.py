@@ -39,6 +39,10 @@ class PathLossModel(Settings):
     """Walls carry a roof point in the middle of every part, of at most this length."""
     roof_crossing_db: float = Field(ge=0)
     """Loss of every wall beyond two that a horizontal path over the roofs crosses."""
+    roof_point_position: float = Field(default=0.5, gt=0, lt=1)
+    """Where on its part of the wall a roof point stands: 0.5 is the middle."""
+    over_roofs: bool = True
+    """Whether there are paths over the roofs."""
 
     def interaction_loss(self, theta_degree: float) -> float:
         """Return f(theta) in dB."""

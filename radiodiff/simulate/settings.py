@@ -12,6 +12,9 @@ from radiodiff.config import Settings
 MIN_SIZE, MAX_SIZE = 32, 1024
 """Sides of a layout in pixels."""
 
+Range = tuple[float, float]
+"""Least and greatest value."""
+
 Simulation = Literal["DPM", "carsDPM", "IRT2", "carsIRT2", "IRT4", "carsIRT4"]
 
 
@@ -33,6 +36,49 @@ class GeoJsonCity(Settings):
     def files(self) -> list[Path]:
         """The files the city is read from."""
         return [path for path in (self.buildings, self.roads, self.vehicles) if path is not None]
+
+
+class Variation(Settings):
+    """How far the truth of a layout differs from the engine's constants and the written footprints.
+
+    Standard deviations are those of normal distributions around the fitted constants of
+    :class:`radiodiff.simulate.path_loss_model.PathLossModel`.
+    """
+
+    path_loss_share: float = Field(ge=0, le=1)
+    """Share of the layouts with constants of their own."""
+    footprint_share: float = Field(ge=0, le=1)
+    """Share of the layouts whose written footprints differ from those of the simulation."""
+    exponent_std_db: float = Field(ge=0)
+    """Of both exponents, in dB per decade."""
+    diffraction_std: float = Field(ge=0)
+    """Of offset and slope of the loss of a diffraction, as a share of them."""
+    breakpoint_std_degree: float = Field(ge=0)
+    roof_height_std_m: float = Field(ge=0)
+    roof_part_m: Range
+    """Range of the longest part of a wall that has one roof point, uniform in the logarithm."""
+    roof_crossing_db: Range
+    """Range of the loss of every wall beyond two that a path over the roofs crosses, uniform."""
+    no_roof_share: float = Field(ge=0, le=1)
+    """Share of the layouts with constants of their own that have no paths over roofs."""
+    small_building_m2: float = Field(gt=0)
+    """Buildings up to this area may be missing in the footprints, or in the truth."""
+    missing_share: float = Field(ge=0, le=1)
+    """Share of the small buildings that a varied footprint lacks."""
+    extra_share: float = Field(ge=0, le=1)
+    """Share of the small buildings that the truth lacks."""
+    moved_share: float = Field(ge=0, le=1)
+    """Share of a varied footprint's buildings of which one vertex is off by one pixel."""
+
+    @model_validator(mode="after")
+    def _ordered_ranges(self) -> Variation:
+        for name in ("roof_part_m", "roof_crossing_db"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name}: expected [low, high] with 0 < low <= high")
+        if self.missing_share + self.extra_share > 1:
+            raise ValueError("missing_share and extra_share together exceed 1")
+        return self
 
 
 class SimulateConfig(Settings):
@@ -58,6 +104,9 @@ class SimulateConfig(Settings):
     simulations: tuple[Simulation, ...] = Field(min_length=1)
     """DPM: dominant path model. IRT2, IRT4: ray tracing with at most 2 or 4 interactions, needs the
     extra `raytrace`. With the prefix `cars` the vehicles are there too."""
+    variation: Variation | None = None
+    """Layouts that differ from the engine's constants and from the written footprints; without it
+    there are none."""
     workers: int = Field(default=1, ge=1)
     """Processes; what is written does not depend on it."""
 
@@ -67,4 +116,11 @@ class SimulateConfig(Settings):
             raise ValueError("give either layouts (a number) or city (GeoJSON files)")
         if self.city is not None and self.city.overlap >= self.size:
             raise ValueError(f"city.overlap must be smaller than the tile size {self.size}")
+        return self
+
+    @model_validator(mode="after")
+    def _variation_of_the_dominant_path(self) -> SimulateConfig:
+        traced = [name for name in self.simulations if not name.endswith("DPM")]
+        if self.variation is not None and traced:
+            raise ValueError(f"variation is of DPM and carsDPM alone, found {traced[0]}")
         return self

@@ -5,6 +5,9 @@ uncertain, and the decoder of such a mean is not the mean of the maps. Here it l
 them, by the squared error of the map (Garcia et al., 2024, "Fine-Tuning Image-Conditional Diffusion
 Models is Easier than You Think", tune the denoiser itself in this way). Encoder and denoiser stay
 as they are.
+
+With ``correction`` the decoder's map corrects the prompt's path-loss model, see
+:mod:`radiodiff.models.correction`; both are then trained together.
 """
 
 from __future__ import annotations
@@ -12,14 +15,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from radiodiff.data.radiomapseer import RadioMapSeer
-from radiodiff.diffusion.decoupled import DecoupledScheduler, sample
+from radiodiff.diffusion.decoupled import sample
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
-from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.correction import PathLossCorrection
+from radiodiff.models.settings import CorrectionSettings
 from radiodiff.training.latents import check_latent_stride, latent_shape
 from radiodiff.training.scoring import GeneratedMaps
 from radiodiff.training.settings import DecoderExperiment
@@ -31,36 +34,35 @@ class SampledDecoding(nn.Module):
     """Objective of the decoder: the map, from a latent that the denoiser samples.
 
     Args:
-        vae: autoencoder whose decoder is trained.
-        denoiser: makes the latents.
-        scheduler: the sampler.
+        pipeline: its decoder is trained, and its correction where it has one; its denoiser makes
+            the latents.
         steps: steps of the sampler.
-        buildings_channel: channel of the prompt whose positive pixels are left out.
     """
 
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        denoiser: DecoupledUNet,
-        scheduler: DecoupledScheduler,
-        steps: int,
-        buildings_channel: int | None,
-    ) -> None:
+    def __init__(self, pipeline: RadioDiffPipeline, steps: int) -> None:
         super().__init__()
+        vae = pipeline.vae
         self.decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
+        self.correction = pipeline.correction
+        self._path_loss_channel = pipeline.path_loss_channel
         self._scale = vae.config.scaling_factor
         self._steps = steps
-        self._buildings_channel = buildings_channel
-        self._frozen = (denoiser, scheduler)
+        features = list(pipeline.config.prompt_features)
+        self._buildings = features.index("buildings") if pipeline.config.zero_buildings else None
+        self._frozen = (pipeline.denoiser, pipeline.scheduler)
 
     def forward(self, batch: Item, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean squared error in model range of a batch with ``gain`` (N, 1, H, W),
-        ``prompt`` (N, C, H, W) and ``noise`` (N, c, h, w), the latent at t = 1.
+        ``prompt`` (N, C, H, W) and ``noise`` (N, c, h, w), the latent at t = 1. Buildings are left
+        out where the pipeline sets them to zero.
         """
-        error = (self.decoder(self._latents(batch)).float() - batch["gain"]).square()
-        if self._buildings_channel is not None:
-            buildings = batch["prompt"][:, self._buildings_channel, None] > 0
-            error = error.masked_fill(buildings, 0.0)
+        prompt = batch["prompt"]
+        maps = self.decoder(self._latents(batch)).float()
+        if self.correction is not None:
+            maps = self.correction(maps, self._path_loss_channel(prompt), prompt).float()
+        error = (maps - batch["gain"]).square()
+        if self._buildings is not None:
+            error = error.masked_fill(prompt[:, self._buildings, None] > 0, 0.0)
         return error.mean(), {}
 
     @torch.no_grad()
@@ -85,22 +87,20 @@ class DecoderTask:
                 f"data.prompt_features: found {', '.join(config.data.prompt_features)}; "
                 f"{config.pipeline} was trained with {', '.join(features)}"
             )
-        vae, denoiser = self._pipeline.vae, self._pipeline.denoiser
+        if config.correction is not None:
+            self._pipeline = _with_correction(self._pipeline, config.correction)
+        pipeline = self._pipeline
+        vae, denoiser = pipeline.vae, pipeline.denoiser
         check_latent_stride(vae, validation)
         self._latent_shape = latent_shape(vae, validation.shape)
-        generated = GeneratedMaps(self._pipeline, validation, config.sampling_steps)
+        generated = GeneratedMaps(pipeline, validation, config.sampling_steps)
         self.validate, self.preview = generated.scores, generated.preview
-        self.averaged = vae
+        trained = [vae] if pipeline.correction is None else [vae, pipeline.correction]
+        self.averaged = nn.ModuleList(trained)
         self.frozen: list[nn.Module] = [denoiser, vae]
         # A statistic or a dropout of training would make other latents than those of inference.
         denoiser.requires_grad_(False).eval()
-        objective = SampledDecoding(
-            vae,
-            denoiser,
-            self._pipeline.scheduler,
-            config.sampling_steps,
-            features.index("buildings") if self._pipeline.config.zero_buildings else None,
-        )
+        objective = SampledDecoding(pipeline, config.sampling_steps)
         self.phases = [Phase("decoder", objective, config.optimizer)]
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
@@ -110,3 +110,24 @@ class DecoderTask:
     def export(self, directory: Path) -> None:
         """Write the pipeline with the tuned decoder."""
         self._pipeline.save_pretrained(directory)
+
+
+def _with_correction(
+    pipeline: RadioDiffPipeline, settings: CorrectionSettings
+) -> RadioDiffPipeline:
+    """Return the pipeline with a new correction.
+
+    Raises:
+        InputError: it has one already, or its prompt lacks the path-loss model.
+    """
+    if pipeline.correction is not None:
+        raise InputError("correction: the pipeline has one already, which is tuned with null")
+    features = list(pipeline.config.prompt_features)
+    return RadioDiffPipeline(
+        vae=pipeline.vae,
+        denoiser=pipeline.denoiser,
+        scheduler=pipeline.scheduler,
+        prompt_features=features,
+        zero_buildings=pipeline.config.zero_buildings,
+        correction=PathLossCorrection(len(features), **settings.model_dump()),
+    )

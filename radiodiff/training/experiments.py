@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,10 +12,12 @@ from torch import nn
 from radiodiff.cli import open_run_directory
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
+from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.processes import join_processes
 from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.engine import train
 from radiodiff.training.latents import LatentMaps
+from radiodiff.training.prompt_channels import match_prompt_channels, trained_features
 from radiodiff.training.settings import (
     Experiment,
     LDMExperiment,
@@ -88,20 +90,31 @@ def train_stage(
         task = build(config, validation)
     begins = newest_step(config.output / "checkpoints") is None
     if config.start_from is not None and begins:
-        copy_weights(config.start_from, task.averaged)
+        copy_weights(config.start_from, task.averaged, config.data.prompt_features)
     run_experiment(config, task, training, resume)
 
 
-def copy_weights(directory: Path, network: nn.Module) -> None:
+def copy_weights(
+    directory: Path, network: nn.Module, prompt_features: Sequence[str] | None = None
+) -> None:
     """Copy the weights that ``save_pretrained`` wrote into a network of the same class and sizes.
+
+    Args:
+        directory: folder of the weights. Where a pipeline beside it names its prompt features,
+            those of a denoiser are matched with ``prompt_features``.
+        network: takes the weights.
+        prompt_features: channels of the prompt that a denoiser is to see; None are the same.
 
     Raises:
         InputError: the folder holds no such network.
     """
     try:
         weights = type(network).from_pretrained(directory).state_dict()  # type: ignore[attr-defined]
+        known = trained_features(directory)
+        if isinstance(network, DecoupledUNet) and prompt_features is not None and known is not None:
+            weights = match_prompt_channels(weights, known, prompt_features)
         network.load_state_dict(weights)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"start_from: {directory} holds no {type(network).__name__} of these sizes ({reason})"

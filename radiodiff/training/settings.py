@@ -12,7 +12,13 @@ from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.settings import DecoupledSettings
 from radiodiff.inverse.settings import Prediction
-from radiodiff.models.settings import Preconditioning, PromptEncoder, VAELossSettings, VAESettings
+from radiodiff.models.settings import (
+    CorrectionSettings,
+    Preconditioning,
+    PromptEncoder,
+    VAELossSettings,
+    VAESettings,
+)
 
 NoiseLevels = Literal["uniform", "log_normal"]
 
@@ -131,7 +137,8 @@ class Experiment(Settings):
     optimizer: OptimizerSettings
     start_from: Path | None = None
     """A network of the same sizes whose weights are the initial ones, to tune it to other maps: the
-    folder of one ``config.json``, such as data/pretrained/radiodiff-small/denoiser."""
+    folder of one ``config.json``, such as data/pretrained/radiodiff-small/denoiser. Its prompt may
+    lack features of this run's (:mod:`radiodiff.training.prompt_channels`)."""
 
 
 class VAEExperiment(Experiment):
@@ -199,7 +206,7 @@ class PriorSettings(Settings):
     norm_num_groups: int = Field(16, ge=1)
     """Groups of the group normalisations."""
     level_map: bool = False
-    """The network takes a noise level for every pixel: needed by ``noise_path: fixed_level``."""
+    """The network takes a noise level for every pixel, as ``sampler.method: fixed_level`` needs."""
 
 
 class PriorExperiment(Experiment):
@@ -231,6 +238,9 @@ class DecoderExperiment(Experiment):
     """What stage two exported: the folder ``model`` of its run directory."""
     sampling_steps: int = Field(ge=1)
     """Sampler steps of the latents that are decoded, in training and validation."""
+    correction: CorrectionSettings | None = None
+    """Correct the prompt's path_loss_model instead of taking the decoded map. A pipeline that has a
+    correction already keeps and tunes it; null then."""
 
 
 class EncodeConfig(Settings):

@@ -33,14 +33,39 @@ def test_vehicles_take_the_third_channel(buildings):
     assert torch.equal(prompt[:2], build_prompt(PAPER_PROMPT, buildings, (0, 5))[:2])
 
 
-def test_distance_is_logarithmic_between_transmitter_and_diagonal():
-    empty = np.zeros((30, 40), dtype=bool)
+REFERENCE_M = 256 * 2**0.5
+"""The diagonal of RadioMapSeer's maps."""
+
+
+def lengths_of(channel):
+    """The lengths in metres that a channel stands for."""
+    return REFERENCE_M ** ((channel.double() + 1) / 2)
+
+
+def test_distance_is_logarithmic_between_one_metre_and_the_reference():
+    empty = np.zeros((257, 257), dtype=bool)
     distance = build_prompt(["distance"], empty, (0, 0))[0]
     assert distance[0, 0] == distance[0, 1] == distance[1, 0] == -1
-    assert distance[-1, -1] == pytest.approx(1, abs=0.02)
-    # The diagonal is 50 pixels: half way in the logarithm is sqrt(50).
-    assert distance[5, 5] == pytest.approx(0.0, abs=1e-6)
-    assert distance[3, 4] == pytest.approx(2 * np.log(5) / np.log(50) - 1, abs=1e-6)
+    assert distance[-1, -1] == pytest.approx(1, abs=1e-6)
+    # Half way in the logarithm is the square root.
+    assert distance[3, 4] == pytest.approx(2 * np.log(5) / np.log(REFERENCE_M) - 1, abs=1e-6)
+
+
+@pytest.mark.parametrize("feature", ["distance", "detour"])
+@pytest.mark.parametrize(("size", "resolution_m"), [(128, 1.0), (512, 1.0), (256, 0.5), (64, 4.0)])
+def test_100_metres_are_one_value_on_any_map(feature, size, resolution_m):
+    empty = np.zeros((size, size + 8), dtype=bool)
+    pixels = round(100 / resolution_m)
+    source = (2, 1)
+    channel = build_prompt([feature], empty, source, resolution_m=resolution_m)[0]
+    along = channel[2, 1 + pixels] if 1 + pixels < size + 8 else channel[2 + pixels, 1]
+    assert along == pytest.approx(2 * np.log(100) / np.log(REFERENCE_M) - 1, abs=1e-5)
+
+
+@pytest.mark.parametrize("resolution_m", [0.0, -1.0, float("nan")])
+def test_pixels_have_a_size(buildings, resolution_m):
+    with pytest.raises(InputError, match=f"resolution_m: found {resolution_m}, expected metres"):
+        build_prompt(["distance"], buildings, (0, 5), resolution_m=resolution_m)
 
 
 def test_detour_goes_around_the_buildings():
@@ -49,14 +74,16 @@ def test_detour_goes_around_the_buildings():
     wall[20:, 30:] = True  # an empty courtyard
     wall[22:28, 32:38] = False
     detour = build_prompt(["detour"], wall, (9, 29))[0]
-    lengths = 50 ** ((detour + 1) / 2)
+    lengths = lengths_of(detour)
     assert lengths[9, 30] == lengths[9, 29] == 1  # within a pixel
     assert lengths[5, 25] == pytest.approx(4 * 2**0.5, rel=1e-5)
     # 9 straight to the gap, through it in two diagonals, 9 straight back.
     assert lengths[11, 29] == pytest.approx(18 + 2 * 2**0.5, rel=1e-5)
-    assert detour[29, 0] == 1  # longer than the diagonal
     assert (detour[22:28, 32:38] == 1).all()
     assert (detour[torch.from_numpy(wall)] == 1).all()
+    far = build_prompt(["detour"], wall, (9, 29), resolution_m=100.0)[0]
+    assert far.max() == 1
+    assert far[9, 20] == 1  # 900 m, more than the reference
     distance = build_prompt(["distance"], wall, (9, 29))[0]
     assert (detour >= distance - 1e-6).all()
 

@@ -8,6 +8,7 @@ from radiodiff.data.prompts import build_prompt
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
@@ -303,3 +304,63 @@ def test_loading_without_a_component_is_refused(pipe, tmp_path):
     (tmp_path / "vae" / "config.json").unlink()
     with pytest.raises(InputError, match="vae: cannot be loaded as AutoencoderKL"):
         RadioDiffPipeline.from_pretrained(tmp_path)
+
+
+WITH_MODEL = ("buildings", "transmitter", "path_loss_model")
+
+
+@pytest.fixture(scope="module")
+def corrected():
+    """A pipeline whose correction has learned something."""
+    plain = build(features=WITH_MODEL)
+    correction = PathLossCorrection(3, width=8, blocks=1)
+    torch.nn.init.normal_(correction.head.weight, std=0.1, generator=generator())
+    return RadioDiffPipeline(
+        plain.vae, plain.denoiser, plain.scheduler, WITH_MODEL, correction=correction
+    )
+
+
+def test_a_correction_starts_from_the_path_loss_model(buildings):
+    plain = build(features=WITH_MODEL)
+    prompt = build_prompt(WITH_MODEL, buildings, (15, 25))[None]
+    generated = plain.generate(prompt, 2, generator=generator()).model
+    for gate in (0.2, 0.7):
+        corrected = RadioDiffPipeline(
+            plain.vae,
+            plain.denoiser,
+            plain.scheduler,
+            WITH_MODEL,
+            correction=PathLossCorrection(3, width=8, initial_gate=gate),
+        ).generate(prompt, 2, generator=generator())
+        inside = generated.abs() < 1  # the blend is made before the range is clipped
+        expected = (1 - gate) * prompt[:, 2] + gate * generated
+        torch.testing.assert_close(corrected.model[inside], expected[inside], atol=1e-5, rtol=0)
+
+
+def test_a_correction_is_saved_and_loaded(corrected, buildings, tmp_path):
+    corrected.save_pretrained(tmp_path / "with")
+    loaded = RadioDiffPipeline.from_pretrained(tmp_path / "with")
+    maps = [p(buildings, (15, 25), generator=generator()).model for p in (corrected, loaded)]
+    torch.testing.assert_close(*maps, rtol=0, atol=1e-5)
+    plain = build(features=WITH_MODEL)
+    plain.save_pretrained(tmp_path / "without")
+    assert not (tmp_path / "without" / "correction").exists()
+    assert RadioDiffPipeline.from_pretrained(tmp_path / "without").correction is None
+
+
+def test_samples_of_one_scene_are_corrected_by_its_prompt(corrected, buildings):
+    noise = [generator(i) for i in range(4)]
+    together = corrected(buildings, [(15, 25), (0, 0)], num_samples=2, generator=noise).model
+    alone = corrected(buildings, (0, 0), generator=generator(3)).model
+    assert_close(together[3:], alone)
+
+
+def test_a_correction_needs_its_channel():
+    plain = build()
+    parts = (plain.vae, plain.denoiser, plain.scheduler)
+    with pytest.raises(InputError, match="correction: the prompt features lack 'path_loss_model'"):
+        RadioDiffPipeline(*parts, correction=PathLossCorrection(3, width=8))
+    with pytest.raises(InputError, match="prompt features: found 3, the correction has 2"):
+        RadioDiffPipeline(
+            *parts, prompt_features=WITH_MODEL, correction=PathLossCorrection(2, width=8)
+        )

@@ -29,6 +29,7 @@ def truth(tree):
 def config(prior, output, **changes):
     return SurveyConfig.model_validate(
         {
+            "method": "prior",
             "prior": prior,
             "output": output,
             "survey": {"y_axis": "south", "noise_std_db": 0.05, "resolution_m": 1},
@@ -145,3 +146,42 @@ def test_one_map_is_made_of_each_transmitter(prior_directory, tmp_path, capsys):
     report = reconstruct_survey(path, configs[1])
     assert report["samples"] == 10
     assert (tmp_path / "run" / "gateway_gw_1" / "map.png").is_file()
+
+
+def write_survey(path, xy, values):
+    rows = [f"{x:.2f},{y:.2f},{v:.1f}" for (x, y), v in zip(xy, values, strict=True)]
+    path.write_text("\n".join(["x,y,value", *rows]) + "\n")
+    return path
+
+
+def field_config(output, **survey):
+    settings = {"coordinates": "metres", "value": "received_dbm", **survey}
+    return SurveyConfig.model_validate({"prior": "none", "output": output, "survey": settings})
+
+
+@pytest.mark.parametrize("given", ["file", "share"])
+def test_held_out_samples_score_the_field(given, tmp_path):
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(0, 200, (300, 2))
+    values = -20 - 30 * np.log10(np.linalg.norm(xy - 90, axis=1) + 3) + rng.normal(0, 2, 300)
+    if given == "file":
+        train = write_survey(tmp_path / "train.csv", xy[:240], values[:240])
+        held = write_survey(tmp_path / "held.csv", xy[240:], values[240:])
+        report = reconstruct_survey(train, field_config(tmp_path / "run"), held)
+        assert report["held_out"]["samples"] == 60
+    else:
+        train = write_survey(tmp_path / "train.csv", xy, values)
+        report = reconstruct_survey(train, field_config(tmp_path / "run", held_out=0.2))
+        assert report["samples"] + report["held_out"]["samples"] == 300
+    table = np.genfromtxt(tmp_path / "run" / "held_out.csv", delimiter=",", names=True)
+    assert table.dtype.names == ("x", "y", "value", "predicted", "std", "q05", "q95")
+    error = table["predicted"] - table["value"]
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(report["held_out"]["rmse_db"], abs=1e-3)
+    assert report["held_out"]["rmse_db"] < 3.2
+    assert report["sample_noise_db"] == pytest.approx(2, rel=0.4)
+    assert report["transmitter"]["x_y"] == pytest.approx([90, 90], abs=15)
+    assert report["cross_validation"]["random"]["kriging_rmse_db"] > 1.5
+    with np.load(tmp_path / "run" / "map.npz") as arrays:
+        assert np.isfinite(arrays["gain_db"]).all()
+        power = report["transmit_power_dbm"]
+        assert arrays["gain_db"].max() + power < values.max() + 10

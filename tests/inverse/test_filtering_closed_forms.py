@@ -5,11 +5,13 @@ import torch
 
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
-from radiodiff.inverse.settings import CALIBRATED, FilterSettings
+from radiodiff.inverse.presets import CALIBRATED, CALIBRATED_BY_WEIGHTS
+from radiodiff.inverse.samplers import Candidates, Combined, Published
 
 ALPHAS_CUMPROD = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
-EXACT = CALIBRATED.model_copy(update={"clip": False})
-PUBLISHED = FilterSettings(method="published", stochasticity="ddpm", clip=False)
+EXACT = CALIBRATED_BY_WEIGHTS.sampler.model_copy(update={"clip": False})
+FIXED_LEVEL = CALIBRATED.sampler
+PUBLISHED = Published(stochasticity="ddpm", clip=False)
 
 
 def gaussian_prior(covariance):
@@ -106,7 +108,7 @@ def test_published_filter_is_over_confident(stochasticity):
 
 
 def test_candidates_as_printed_are_over_confident_too():
-    settings = PUBLISHED.model_copy(update={"proposal": "prior", "stochasticity": 0.95})
+    settings = Candidates(stochasticity=0.95, clip=False)
     _, covariance = exact_posterior(COVARIANCE_2, *OBSERVED_2)
     result = run(COVARIANCE_2, *OBSERVED_2, settings=settings, particles=64, steps=200, runs=300)
     _, found = moments(result)
@@ -119,7 +121,7 @@ def test_guidance_and_repaint_jumps_carry_the_measurement_to_the_hidden_coordina
     mean, _ = exact_posterior(COVARIANCE_2, *OBSERVED_2)
     errors = []
     for changes in ({}, option):
-        settings = FilterSettings(method="combined", clip=False, spacing="log_snr", **changes)
+        settings = Combined(clip=False, spacing="log_snr", **changes)
         result = run(COVARIANCE_2, *OBSERVED_2, settings=settings, particles=8, steps=50, runs=300)
         errors.append(float((moments(result)[0] - mean)[1].abs()))
     assert errors[0] > 0.2
@@ -180,7 +182,7 @@ def test_measurements_held_at_their_level_give_the_posterior_with_one_particle(c
         index,
         y,
         sigma,
-        settings=EXACT.model_copy(update={"noise_path": "fixed_level"}),
+        settings=FIXED_LEVEL,
         particles=1,
         steps=1000,
         runs=4000,
@@ -196,7 +198,7 @@ def test_clean_measurements_are_shown_with_the_least_noise_and_put_in_by_their_o
     shown = own.clamp(min=least).where(own > 0, own)
     y = draw_16(index, shown)
     arguments = {"particles": 2, "steps": 5, "runs": 3, "prior": gaussian_prior_of_levels}
-    settings = EXACT.model_copy(update={"noise_path": "fixed_level"})
+    settings = FIXED_LEVEL
     raised = settings.model_copy(update={"min_noise_std": least})
     found = run(COVARIANCE_16, index, y, own, settings=raised, **arguments).samples
     plain = run(COVARIANCE_16, index, y, shown, settings=settings, **arguments).samples
@@ -213,7 +215,7 @@ def test_measurements_that_are_all_exact_are_measurements():
     index = SIXTEEN[5]
     y = draw_16(index, exact := torch.zeros(5, dtype=torch.float64))
     arguments = {"particles": 1, "steps": 5, "runs": 3, "prior": gaussian_prior_of_levels}
-    settings = EXACT.model_copy(update={"noise_path": "fixed_level"})
+    settings = FIXED_LEVEL
     raised = settings.model_copy(update={"min_noise_std": 0.1})
     found = run(COVARIANCE_16, index, y, exact, settings=raised, **arguments).samples
     shown = run(COVARIANCE_16, index, y, exact + 0.1, settings=settings, **arguments).samples

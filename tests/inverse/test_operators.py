@@ -8,7 +8,7 @@ from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.operators import PixelOperator, PointOperator, correct_by_points
 from radiodiff.inverse.prior import build_noise_schedule
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.samplers import Combined, IndependentNoise
 
 SHAPE = (6, 7)
 
@@ -69,7 +69,7 @@ def test_a_white_prior_follows_its_measurements(off_grid):
         choose_levels(build_noise_schedule().alphas_cumprod, 40, "log_snr"),
         8,
         torch.Generator().manual_seed(0),
-        FilterSettings(method="combined"),
+        Combined(),
         points=[PointMeasurements(positions, values, points.noise_std, SHAPE)]
         if off_grid
         else None,
@@ -80,7 +80,7 @@ def test_a_white_prior_follows_its_measurements(off_grid):
 
 def test_measurements_need_a_filter_that_takes_them():
     y = torch.zeros(1, 1, *SHAPE)
-    with pytest.raises(InputError, match="measurements between the pixels need 'combined'"):
+    with pytest.raises(InputError, match="measurements between the pixels need combined"):
         sample_posterior(
             lambda x, abar: x,
             y,
@@ -89,6 +89,6 @@ def test_measurements_need_a_filter_that_takes_them():
             choose_levels(build_noise_schedule().alphas_cumprod, 2),
             1,
             torch.Generator(),
-            FilterSettings(),
+            IndependentNoise(),
             points=[draw_points()],
         )

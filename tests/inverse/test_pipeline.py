@@ -8,8 +8,10 @@ from radiodiff.data.points import PointMeasurements
 from radiodiff.errors import InputError
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.inverse.presets import MEAN_MAP
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.samplers import Combined, FixedLevel, IndependentNoise, Published
+from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.simulate.dominant_path import path_gain
 from radiodiff.units import db_to_model
 
@@ -87,21 +89,30 @@ def level_pipeline():
 
 def test_priors_of_levels_hold_their_measurements(level_pipeline, measurements):
     run = {"num_particles": 2, "num_inference_steps": 4}
-    auto, fixed_level, fresh, default, few_steps = (
-        level_pipeline(measurements, settings=settings, generator=generators(), **run).samples
-        for settings in (
-            FilterSettings(),
-            FilterSettings(noise_path="fixed_level"),
-            FilterSettings(noise_path="independent_noise"),
-            None,
-            FilterSettings(
-                self_ensemble=True, spacing="mean_map", walls=True, path_loss_model=True
-            ),
+    default, preset, fixed_level, independent = (
+        level_pipeline(measurements, generator=generators(), **options, **run).samples
+        for options in (
+            {},
+            {"sampler": MEAN_MAP.sampler, "refinement": MEAN_MAP.refinement},
+            {"sampler": FixedLevel()},
+            {"sampler": IndependentNoise()},
         )
     )
-    torch.testing.assert_close(auto, fixed_level)
-    assert not torch.allclose(auto, fresh, atol=1e-2)
-    torch.testing.assert_close(default, few_steps)
+    torch.testing.assert_close(default, preset)
+    assert not torch.allclose(fixed_level, independent, atol=1e-2)
+
+
+def test_a_preset_gives_its_steps_and_particles(level_pipeline, measurements):
+    calls = []
+    handle = level_pipeline.unet.register_forward_hook(lambda *call: calls.append(1))
+    given, plain = (
+        level_pipeline(measurements, generator=generators(), **options).samples
+        for options in (dict(MEAN_MAP), {})
+    )
+    handle.remove()
+    assert given.shape[1] == MEAN_MAP.num_particles
+    assert len(calls) >= 2 * MEAN_MAP.num_inference_steps
+    torch.testing.assert_close(given, plain)
 
 
 def test_walls_part_the_samples_into_buildings_and_streets(level_pipeline):
@@ -110,9 +121,10 @@ def test_walls_part_the_samples_into_buildings_and_streets(level_pipeline):
     gain[0, 0, 8:22, 6:20] = -1.0  # the second map has no building
     given = measure(gain, torch.rand(gain.shape, generator=generator) < 0.5, 0.05, generator)
     run = {"num_particles": 3, "num_inference_steps": 3}
-    plain = level_pipeline(given, generator=generators(), settings=FilterSettings(), **run)
-    walls = FilterSettings(walls=True)
-    out = level_pipeline(given, generator=generators(), settings=walls, **run)
+    run["sampler"] = FixedLevel()
+    plain = level_pipeline(given, generator=generators(), **run)
+    walls = RefinementSettings(walls=True)
+    out = level_pipeline(given, generator=generators(), refinement=walls, **run)
     probability = out.building_probability[0]
     assert ((probability > 0) & (probability < 1)).any()
     torch.testing.assert_close(out.building_mask[0], probability > 0.5)
@@ -125,8 +137,9 @@ def test_walls_part_the_samples_into_buildings_and_streets(level_pipeline):
     # Buildings that are given need no walls.
     buildings = gain == -1.0
     run = {"buildings": buildings, "num_particles": 2, "num_inference_steps": 3}
-    known = level_pipeline(given, generator=generators(), settings=walls, **run)
-    same = level_pipeline(given, generator=generators(), settings=FilterSettings(), **run)
+    run["sampler"] = FixedLevel()
+    known = level_pipeline(given, generator=generators(), refinement=walls, **run)
+    same = level_pipeline(given, generator=generators(), **run)
     torch.testing.assert_close(known.samples, same.samples)
 
 
@@ -152,7 +165,8 @@ def test_the_path_loss_model_brings_the_map_nearer_to_the_truth(level_pipeline, 
         level_pipeline(
             measured,
             generator=generators(1),
-            settings=FilterSettings(walls=True, path_loss_model=path_loss_model),
+            sampler=FixedLevel(),
+            refinement=RefinementSettings(walls=True, path_loss_model=path_loss_model),
             **run,
         )
         for path_loss_model in (False, True)
@@ -179,7 +193,8 @@ def test_the_path_loss_model_leaves_maps_alone_that_it_does_not_know(level_pipel
             level_pipeline(
                 measured,
                 generator=generators(1),
-                settings=FilterSettings(path_loss_model=path_loss_model),
+                sampler=FixedLevel(),
+                refinement=RefinementSettings(path_loss_model=path_loss_model),
                 **run,
                 **options,
             )
@@ -231,7 +246,7 @@ def test_measurements_between_the_pixels_are_taken_where_they_are(pipeline):
         for part in (slice(600), slice(600, None))
     ]
     run = {"num_inference_steps": 20, "generator": generators(1)}
-    run["settings"] = FilterSettings(method="combined", spacing="log_snr")
+    run["sampler"] = Combined(spacing="log_snr")
     first = pipeline(halves[0], num_particles=2, **run)
     second = pipeline.update(first, halves[1], **run)
     assert len(second.measurements.points[0].values) == 900
@@ -314,11 +329,11 @@ def test_maps_of_another_size_and_missing_noise_are_refused(pipeline):
         pipeline(other, noise_std=0.1)
 
 
-@pytest.mark.parametrize("method", ["published", "matched"])
-def test_network_that_breaks_down_names_the_step(pipeline, measurements, method):
+@pytest.mark.parametrize("sampler", [Published(), IndependentNoise()])
+def test_network_that_breaks_down_names_the_step(pipeline, measurements, sampler):
     handle = pipeline.unet.register_forward_hook(lambda *args: args[-1] * float("nan"))
     with pytest.raises(InputError, match="step 1"):
-        pipeline(measurements, num_inference_steps=2, settings=FilterSettings(method=method))
+        pipeline(measurements, num_inference_steps=2, sampler=sampler)
     handle.remove()
 
 

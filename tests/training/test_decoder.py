@@ -1,7 +1,7 @@
 """The decoder is tuned to latents that the denoiser samples, and to nothing else."""
 
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,8 +43,17 @@ def test_the_loss_is_that_of_decoded_estimates(channel: int | None) -> None:
             return -found, (z_t - (1 - share) * found) / share.sqrt()
 
     scheduler = DecoupledScheduler(mode="mean")
-    denoiser: Any = Denoiser()
-    loss, _ = SampledDecoding(vae, denoiser, scheduler, 2, channel)(batch, 0)
+    pipeline: Any = SimpleNamespace(
+        vae=vae,
+        denoiser=Denoiser(),
+        scheduler=scheduler,
+        correction=None,
+        path_loss_channel=None,
+        config=SimpleNamespace(
+            prompt_features=["transmitter", "buildings"], zero_buildings=channel is not None
+        ),
+    )
+    loss, _ = SampledDecoding(pipeline, 2)(batch, 0)
     loss.backward()
     error = (vae.decode(found / 0.7).sample.detach() - batch["gain"]).square()
     if channel is not None:
@@ -109,3 +118,48 @@ def test_inputs_of_another_prompt_are_refused(
     with pytest.raises(InputError, match=r"prompt_features: found buildings, transmitter; .* with"):
         train_stage(wrong, DecoderTask, resume=False)
     assert not wrong.output.exists()
+
+
+def test_decoder_and_correction_learn_together(
+    small_root: Path, small_stages: ModuleType, tmp_path: Path
+) -> None:
+    features = ("buildings", "transmitter", "path_loss_model")
+    data = {
+        "root": small_root,
+        "split": "explicit",
+        "maps": {"train": [1, 2], "val": [3]},
+        "prompt_features": features,
+        "prompt_cache": tmp_path / "cache",
+    }
+    train = small_stages.TRAIN | {"steps": 2, "validate_every": 2}
+    second = small_stages.experiment(
+        "ldm", small_root, tmp_path / "ldm", train=train, zero_buildings=True, data=data
+    )
+    train_stage(second, LDMTask, resume=False)
+    stage_two = tmp_path / "ldm" / "model"
+    config = tuning(
+        small_root,
+        stage_two,
+        small_stages,
+        data=data,
+        correction={"width": 8, "blocks": 1, "initial_gate": 0.2},
+    )
+    validation = build_dataset(config.data, "val")
+    (before,) = DecoderTask(config, validation).validate([0])["score"]
+    train_stage(config, DecoderTask, resume=False)
+    tuned = RadioDiffPipeline.from_pretrained(config.output / "model")
+    assert tuned.correction is not None
+    assert all(torch.any(p != 0) for p in tuned.correction.head.parameters())
+    given = RadioDiffPipeline.from_pretrained(stage_two)
+    changed = [
+        not torch.equal(a, b)
+        for a, b in zip(given.vae.decoder.parameters(), tuned.vae.decoder.parameters(), strict=True)
+    ]
+    assert any(changed)
+    for name, value in given.denoiser.state_dict().items():
+        assert torch.equal(tuned.denoiser.state_dict()[name], value), name
+    again = tuning(small_root, config.output / "model", small_stages, data=data)
+    (after,) = DecoderTask(again, validation).validate([0])["score"]
+    assert after < before
+    with pytest.raises(InputError, match="correction: the pipeline has one already"):
+        DecoderTask(again.model_copy(update={"correction": config.correction}), validation)

@@ -54,6 +54,10 @@ class Grid:
         """Return metres east and north, (..., 2), of (row, column); pixel (0, 0) is the origin."""
         return np.stack([pixels[..., 1], -pixels[..., 0]], axis=-1) * self.resolution_m
 
+    def from_metres(self, xy: np.ndarray) -> np.ndarray:
+        """Return fractional (row, column), (..., 2); inverse of :meth:`to_metres`."""
+        return np.stack([-xy[..., 1], xy[..., 0]], axis=-1) / self.resolution_m
+
     def pixel_metres(self) -> np.ndarray:
         """Return metres east and north of all pixel centres, (H, W, 2)."""
         return self.to_metres(np.moveaxis(np.indices(self.shape), 0, -1).astype(np.float64))

@@ -8,13 +8,14 @@ measurement is counted once per step, and the result stays at the noisy value.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from radiodiff.inverse.particles import Network, Problem, resample_if_poor, select
 from radiodiff.inverse.resampling import Generators, resample
-from radiodiff.inverse.settings import FilterSettings
+from radiodiff.inverse.sampler import ClippedSampler, WeightedSampler, register
 from radiodiff.inverse.transitions import (
     conditional_step,
     log_likelihood,
@@ -25,19 +26,39 @@ from radiodiff.inverse.transitions import (
 )
 
 
-def published_filter(
-    network: Network, problem: Problem, settings: FilterSettings
-) -> tuple[Tensor, Tensor]:
-    """Carry the measurement up the diffusion with its own error, and weigh by it at every level.
+@register
+class Published(WeightedSampler):
+    """The paper's filter with the closed-form Gaussian of RadioDiff-Inverse, eq. (34)."""
 
-    Returns:
-        Samples (B, M, *dims), one instead of M with the proposal ``prior``, and their float64
-        logarithmic weights.
+    method: Literal["published"] = "published"
+
+    def sample(self, network: Network, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Carry the measurement up the diffusion, and weigh by it at every level."""
+        return _follow(network, problem, self)
+
+
+@register
+class Candidates(ClippedSampler):
+    """The paper's other proposal: M candidates, of which one is kept.
+
+    RadioDiff-Inverse, eq. (35) and RadioDiff-Inverse, eq. (40). The result is a single sample.
     """
+
+    method: Literal["candidates"] = "candidates"
+
+    def sample(self, network: Network, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Carry the measurement up the diffusion, and keep one candidate at every level."""
+        return _follow(network, problem, self)
+
+
+def _follow(
+    network: Network, problem: Problem, sampler: Published | Candidates
+) -> tuple[Tensor, Tensor]:
+    """Carry the measurement up the diffusion with its own error, and weigh by it at every level."""
     y, observed, alpha_bar = problem.y, problem.observed, problem.alpha_bar
     dtype = y.dtype
-    candidates = settings.proposal == "prior"
-    kept = 1 if candidates else problem.num_particles
+    weighted = sampler if isinstance(sampler, Published) else None
+    kept = problem.num_particles if weighted else 1
     y_0, seen = y[:, None], observed[:, None]
     sigma2 = torch.where(observed, problem.noise_std.to(dtype).square(), torch.inf)[:, None]
 
@@ -57,19 +78,21 @@ def published_filter(
 
     for k, (t, s) in enumerate(pairwise(alpha_bar)):
         eps = network(x, t, k)
-        x_0 = predict_clean(x, eps, t.to(dtype), settings.clip)
-        c = stochastic_share(settings.stochasticity, t, s).to(dtype)
+        x_0 = predict_clean(x, eps, t.to(dtype), sampler.clip)
+        c = stochastic_share(sampler.stochasticity, t, s).to(dtype)
         s_, t_ = s.to(dtype), t.to(dtype)
         mean, variance = prior_step(x_0, eps, s_, c)
         # the likelihood of y_s has variance abar_s sigma^2: RadioDiff-Inverse, eq. (32)
         y_t = measurement_step(y_t, y_0, t_, s_, c, problem.normal(1))
         noise = problem.normal()
-        if candidates:
+        if weighted is None:
             x = _candidate_step(mean, variance, y_t, seen, s_ * sigma2, noise, problem.generator)
             continue
         if variance > 0:
             log_weights = log_weights + log_likelihood(y_t, mean, variance + s_ * sigma2, seen)
-            log_weights, mean = resample_if_poor(log_weights, mean, settings, problem.generator)
+            log_weights, mean = resample_if_poor(
+                log_weights, mean, weighted.resampling, weighted.ess_threshold, problem.generator
+            )
         mean, variance = conditional_step(mean, variance, y_t, s_ * sigma2)
         x = mean + variance.sqrt() * noise
     return x, log_weights

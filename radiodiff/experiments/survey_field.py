@@ -1,0 +1,86 @@
+"""The map of a survey by a statistical field alone: no prior, no path gain, any spacing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from radiodiff.data.surveys.samples import SurveySamples
+from radiodiff.experiments.survey_held_out import SamplePrediction
+from radiodiff.inverse.field.model import CrossValidation, Field, FieldPrediction, fit_field
+
+MIN_EVIDENCE = 3.0
+"""Logarithm of the Bayes factor against a constant from which a transmitter is reported."""
+
+
+@dataclass(frozen=True)
+class FieldMap:
+    """Predictions of a field at the pixels of a survey's grid, in the units of the file."""
+
+    field: Field
+    mean: np.ndarray
+    """(H, W)."""
+    std: np.ndarray
+    """(H, W) of the map, without the noise of a sample, dB."""
+    q05: np.ndarray
+    """(H, W) of a sample there."""
+    q95: np.ndarray
+    """(H, W) of a sample there."""
+    transmitter: np.ndarray | None
+    """(2,) fractional row and column, None where the samples do not show one."""
+
+
+def map_field(samples: SurveySamples, seed: int) -> FieldMap:
+    """Fit a field to samples and predict it at all pixels of their grid."""
+    field = fit_field(samples.xy, samples.values, seed=seed)
+    grid = samples.grid
+    predicted = field.predict(grid.pixel_metres().reshape(-1, 2))
+    noise = field.nugget
+    std = np.sqrt(np.maximum(predicted.std**2 - noise, 0.01 * predicted.std**2))
+    transmitter = None
+    if field.trend is not None and field.trend.evidence > MIN_EVIDENCE:
+        # xy are metres east and north of the centre of pixel (0, 0).
+        transmitter = grid.from_metres(np.array(field.trend.transmitter))
+    return FieldMap(
+        field,
+        predicted.mean.reshape(grid.shape),
+        std.reshape(grid.shape),
+        predicted.q05.reshape(grid.shape),
+        predicted.q95.reshape(grid.shape),
+        transmitter,
+    )
+
+
+def predict_samples(field: Field, samples: SurveySamples) -> SamplePrediction:
+    """Predict samples at their own positions."""
+    found: FieldPrediction = field.predict(samples.xy)
+    return SamplePrediction(found.mean, found.std, found.q05, found.q95)
+
+
+def validation_report(found: CrossValidation | None) -> dict[str, Any] | None:
+    """Return the scores of cross-validation as ``report.json`` holds them."""
+    if found is None:
+        return None
+    report: dict[str, Any] = {"samples": found.samples, "kriging_as_good": found.kriging_as_good}
+    for index, name in enumerate(("random", "squares")):
+        report[name] = {
+            "rmse_db": found.rmse_db[index],
+            "kriging_rmse_db": found.kriging_rmse_db[index],
+            "coverage90": found.coverage90[index],
+            "kriging_coverage90": found.kriging_coverage90[index],
+            "weights": {key: pair[index] for key, pair in found.weights.items()},
+        }
+    return report
+
+
+def validation_line(found: CrossValidation) -> str:
+    """Return the scores of cross-validation as a sentence for the terminal."""
+    rmse, kriging = found.rmse_db, found.kriging_rmse_db
+    verdict = "; kriging is as good here" if found.kriging_as_good else ""
+    return (
+        f"left-out samples: RMSE {rmse[0]:.1f} dB at random and {rmse[1]:.1f} dB in squares "
+        f"(kriging {kriging[0]:.1f} and {kriging[1]:.1f}), 90 % intervals hold "
+        f"{100 * found.coverage90[0]:.0f} % and {100 * found.coverage90[1]:.0f} %{verdict}"
+    )
