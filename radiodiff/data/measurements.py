@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from radiodiff.data.masks import block_mask, pixel_mask
 from radiodiff.data.points import PointMeasurements
 from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.errors import InputError
-from radiodiff.units import db_std_to_model, db_to_model, model_to_db
+from radiodiff.units import MAP_SIZE, RESOLUTION_M, db_std_to_model, db_to_model, model_to_db
 
 BUILDING_VALUE = -1.0
 """Path gain inside a building, model range: the truncation of RadioMapSeer."""
@@ -92,6 +94,74 @@ class Measurements:
             mask=self.mask | buildings,
             noise_std=torch.where(buildings, 0.0, self.noise_std),
         )
+
+    @classmethod
+    def from_points(
+        cls,
+        xy: ArrayLike,
+        power: ArrayLike,
+        *,
+        transmit_power_dbm: float | None = None,
+        noise_std_db: ArrayLike = 2.5,
+        resolution_m: float = RESOLUTION_M,
+        shape: tuple[int, int] = (MAP_SIZE, MAP_SIZE),
+        origin: tuple[float, float] | None = None,
+        y_axis: Literal["north", "south"] = "north",
+    ) -> Measurements:
+        """Make measurements of one map from points.
+
+        Args:
+            xy: (N, 2) easting and northing in metres; y grows as ``y_axis`` says.
+            power: (N,) received power in dBm; without ``transmit_power_dbm`` path gain in dB.
+            transmit_power_dbm: path gain is received minus transmitted power.
+            noise_std_db: standard deviation in dB, one or (N,); its default is 0.05 in model range.
+            resolution_m: side of a pixel in metres; priors of RadioMapSeer's maps are for 1.
+            shape: rows and columns of the map.
+            origin: x and y of the centre of the first row's first pixel; None takes the points'
+                corner.
+            y_axis: where y grows to; ``south`` is an image's.
+
+        Raises:
+            InputError: points outside the map, or values that are no path gain of a map.
+        """
+        from radiodiff.data.own_measurements import from_points
+
+        return from_points(
+            xy,
+            power,
+            transmit_power_dbm=transmit_power_dbm,
+            noise_std_db=noise_std_db,
+            resolution_m=resolution_m,
+            shape=shape,
+            origin=origin,
+            y_axis=y_axis,
+        )
+
+    @classmethod
+    def from_array(
+        cls,
+        array: ArrayLike | Tensor,
+        unit: Literal["db", "dbm", "gray", "model"],
+        *,
+        noise_std: float | None = None,
+        transmit_power_dbm: float | None = None,
+    ) -> Measurements:
+        """Make measurements from an array that holds NaN where nothing was measured.
+
+        Args:
+            array: (H, W), (B, H, W) or (B, 1, H, W), of any float type.
+            unit: path gain in ``db``, received power in ``dbm``, ``gray`` [0, 1] or ``model`` range
+                [-1, 1].
+            noise_std: standard deviation in the array's unit (dB for dBm); None leaves it to the
+                pipeline.
+            transmit_power_dbm: needed with ``dbm``.
+
+        Raises:
+            InputError: another shape or unit, nothing measured, or values outside the range.
+        """
+        from radiodiff.data.own_measurements import from_array
+
+        return from_array(array, unit, noise_std=noise_std, transmit_power_dbm=transmit_power_dbm)
 
     def to(self, device: torch.device | str) -> Measurements:
         """Return a copy on ``device``."""

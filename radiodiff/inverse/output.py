@@ -9,11 +9,13 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from radiodiff.data.measurements import BUILDING_VALUE, Measurements
+from radiodiff.errors import InputError
+from radiodiff.units import model_std_to_db, model_to_db
 
 
 @dataclass(frozen=True)
 class InverseOutput:
-    """The posterior of B maps. Values are in model range; see :mod:`radiodiff.units` for dB."""
+    """The posterior of B maps, in model range; ``..._db`` gives it in dB."""
 
     mean: Tensor
     """(B, 1, H, W) weighted mean of the samples; with walls, the expectation over all outlines."""
@@ -40,11 +42,30 @@ class InverseOutput:
     buildings: Tensor | None
     """(B, 1, H, W) bool buildings given by the caller."""
 
+    @property
+    def path_gain_db(self) -> Tensor:
+        """(B, 1, H, W) path gain of the mean map in dB."""
+        return model_to_db(self.mean)
+
+    @property
+    def std_db(self) -> Tensor:
+        """(B, 1, H, W) standard deviation around it in dB."""
+        return model_std_to_db(self.std)
+
+    def quantile_db(self, probability: float) -> Tensor:
+        """Return :meth:`quantile` as path gain in dB, (B, 1, H, W)."""
+        return model_to_db(self.quantile(probability))
+
     def quantile(self, probability: float) -> Tensor:
-        """Return the weighted quantile of the samples in every pixel, (B, 1, H, W).
+        """Return the weighted quantile of the samples in every pixel, (B, 1, H, W), model range.
 
         Between samples it is interpolated linearly, each in the middle of its weight.
+
+        Raises:
+            InputError: a probability outside [0, 1].
         """
+        if not 0.0 <= probability <= 1.0:
+            raise InputError(f"probability: found {probability}, allowed are 0 .. 1")
         ordered, order = self.samples.sort(dim=1)
         weights = self.log_weights.exp().view(*order.shape[:2], 1, 1, 1).expand(order.shape)
         weights = weights.gather(1, order)

@@ -13,6 +13,7 @@ from diffusers import DDPMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 
 from radiodiff.data.measurements import Measurements, check_noise_std, merge_measurements
+from radiodiff.data.own_measurements import MAX_EXCESS_STD
 from radiodiff.errors import InputError
 from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
@@ -301,12 +302,37 @@ def _sense(
 
 
 def _with_noise(measurements: Measurements, noise_std: float | Tensor | None) -> Measurements:
+    """Check measurements and return them in float32 with their noise."""
+    if not isinstance(measurements, Measurements):
+        raise InputError(
+            f"measurements: found a {type(measurements).__name__}; make them with "
+            "Measurements.from_points or Measurements.from_array"
+        )
+    measurements = _as_float32(measurements)
     if noise_std is not None:
         check_noise_std(noise_std)
-        return measurements.with_noise(noise_std)
+        measurements = measurements.with_noise(noise_std)
     if measurements.noise_std is None:
         raise InputError("the measurements have no noise level; pass noise_std in model range")
+    # What noise cannot have brought out of the range is in another unit.
+    excess = (MAX_EXCESS_STD * measurements.noise_std).clamp(min=1.0)
+    outside = measurements.mask & (measurements.values.abs() > 1.0 + excess)
+    if outside.any():
+        found = float(measurements.values[outside][0])
+        raise InputError(
+            f"a measured value is {found:g}, outside the model range [-1, 1]; "
+            "Measurements.from_array takes other units"
+        )
     return measurements
+
+
+def _as_float32(measurements: Measurements) -> Measurements:
+    sigma = measurements.noise_std
+    return replace(
+        measurements,
+        values=measurements.values.float(),
+        noise_std=None if sigma is None else sigma.float(),
+    )
 
 
 def _as_buildings(buildings: Tensor, like: Tensor) -> Tensor:

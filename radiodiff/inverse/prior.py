@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
@@ -50,6 +51,7 @@ class PatchUNet(ModelMixin, ConfigMixin):
         norm_num_groups: groups of the group normalisation; divides every width.
         level_map: take a noise level for every pixel.
         num_train_timesteps: levels of the schedule; read with ``level_map`` alone.
+        in_channels: 1; diffusers' own pipelines read it from the configuration.
 
     Raises:
         InputError: sizes that do not fit together.
@@ -66,8 +68,11 @@ class PatchUNet(ModelMixin, ConfigMixin):
         norm_num_groups: int = 16,
         level_map: bool = False,
         num_train_timesteps: int = 1000,
+        in_channels: int = 1,
     ) -> None:
         super().__init__()
+        if in_channels != 1:
+            raise InputError(f"in_channels = {in_channels}: a map has one channel")
         multiple = patch_size * 2 ** (len(block_out_channels) - 1)
         if sample_size % multiple:
             raise InputError(
@@ -102,17 +107,25 @@ class PatchUNet(ModelMixin, ConfigMixin):
             nn.init.zeros_(self.unet.conv_out.weight)
             nn.init.zeros_(self.unet.conv_out.bias)
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def forward(
+        self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True
+    ) -> UNet2DOutput | tuple[Tensor]:
         """Predict the noise or, with ``level_map`` or where the schedule says so, the velocity.
 
         Args:
-            x_t: (B, 1, H, W) diffused maps.
-            t: (B,) timesteps, fractional ones allowed; with ``level_map`` also (B, 1, H, W), one
-                for each pixel.
+            sample: (B, 1, H, W) diffused maps x_t.
+            timestep: a number or (B,), fractional ones allowed; with ``level_map`` also
+                (B, 1, H, W), one for each pixel.
+            return_dict: False returns a tuple of one, as in diffusers.
 
         Returns:
-            (B, 1, H, W) prediction.
+            the prediction as ``sample``, (B, 1, H, W).
         """
+        t = torch.as_tensor(timestep, device=sample.device)
+        predicted = self._predict(sample, t.expand(len(sample)) if t.ndim == 0 else t)
+        return UNet2DOutput(sample=predicted) if return_dict else (predicted,)
+
+    def _predict(self, x_t: Tensor, t: Tensor) -> Tensor:
         if not self.config.level_map:
             return self._on_patches(x_t, t)
         x_t = x_t.float()

@@ -237,7 +237,8 @@ class PriorObjective(nn.Module):
         abar = abar.view(-1, 1, 1, 1) if abar.ndim == 1 else abar
         signal, sigma = abar.sqrt(), (1.0 - abar).sqrt()
         target = signal * noise - sigma * gain if self._velocity else noise
-        error = self.network(signal * gain + sigma * noise, timestep).float() - target
+        predicted = self.network(signal * gain + sigma * noise, timestep, return_dict=False)[0]
+        error = predicted.float() - target
         weight = (MAX_CLEAN_WEIGHT * (1.0 - abar)).clamp(max=1.0) if timestep.ndim > 1 else 1.0
         return (weight * error.square()).mean(), {}
 

@@ -351,3 +351,25 @@ def test_maps_of_other_sizes_are_tiled_or_extended(pipeline, shape):
     if shape == (32, 32):
         plain = pipeline(given, generator=generators(1), **{**run, "tile_overlap": None})
         torch.testing.assert_close(out.samples, plain.samples, atol=1e-5, rtol=1e-5)
+
+
+def test_the_output_is_in_decibels_too(pipeline, measurements):
+    output = pipeline(measurements, num_particles=3, num_inference_steps=2)
+    torch.testing.assert_close(output.path_gain_db, -147 + 99.16 * (output.mean + 1) / 2)
+    torch.testing.assert_close(output.std_db, 99.16 / 2 * output.std)
+    median = -147 + 99.16 * (output.quantile(0.5) + 1) / 2
+    torch.testing.assert_close(output.quantile_db(0.5), median)
+    with pytest.raises(InputError, match=r"probability: found 1\.5"):
+        output.quantile(1.5)
+
+
+def test_a_plain_tensor_and_decibels_in_model_range_get_one_line(pipeline):
+    with pytest.raises(InputError, match=r"found a Tensor; make them with Measurements\.from_"):
+        pipeline(torch.zeros(1, 1, 32, 32))
+    mask = torch.ones(1, 1, 32, 32, dtype=torch.bool)
+    decibels = Measurements(torch.full((1, 1, 32, 32), -80.0), mask)
+    with pytest.raises(InputError, match=r"is -80, outside the model range \[-1, 1\]"):
+        pipeline(decibels, noise_std=0.05)
+    double = Measurements(torch.zeros(1, 1, 32, 32, dtype=torch.float64), mask)
+    output = pipeline(double, 0.05, num_particles=1, num_inference_steps=1)
+    assert output.mean.dtype == torch.float32

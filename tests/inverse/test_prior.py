@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from radiodiff.errors import InputError
 from radiodiff.inverse.prior import (
@@ -28,7 +29,7 @@ def test_patches_are_rearranged_without_loss():
     prior = PatchUNet(32, block_out_channels=(32,))
     prior.unet.forward = lambda patches, t: type("Output", (), {"sample": patches})
     x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(prior(x, torch.tensor([1.0, 2.0])), x)
+    assert torch.equal(prior(x, torch.tensor([1.0, 2.0])).sample, x)
 
 
 def test_saved_prior_predicts_the_same(tiny, tmp_path):
@@ -107,11 +108,11 @@ def test_a_level_for_every_pixel_generalises_one_for_the_map(tiny):
     x = torch.randn(2, 1, 32, 32)
     t = torch.tensor([20.0, 700.5])
     with torch.no_grad():
-        one = prior(x, t)
+        one = prior(x, t).sample
         for_each = t.view(2, 1, 1, 1).repeat(1, 1, 32, 32)
-        torch.testing.assert_close(prior(x, for_each), one)
+        torch.testing.assert_close(prior(x, for_each).sample, one)
         for_each[..., :16] = 5.0
-        assert not torch.allclose(prior(x, for_each), one, atol=1e-3)
+        assert not torch.allclose(prior(x, for_each).sample, one, atol=1e-3)
     with pytest.raises(InputError, match="takes one noise level for the whole"):
         make_denoiser(tiny, build_noise_schedule())(x, torch.full(x.shape, 0.5))
 
@@ -171,3 +172,42 @@ def test_unfit_networks_are_refused(tiny):
         make_denoiser(unet, build_noise_schedule())
     with pytest.raises(InputError, match="prediction_type is 'score'"):
         make_denoiser(tiny, DDPMScheduler(prediction_type="score"))
+
+
+@pytest.mark.parametrize("level_map", [False, True])
+def test_a_prior_draws_maps_in_diffusers_own_pipeline(level_map, tmp_path):
+    prior = PatchUNet(32, block_out_channels=(32, 64), level_map=level_map)
+    schedule = build_noise_schedule(prediction_type="v_prediction" if level_map else "epsilon")
+    DDPMPipeline(prior, schedule).save_pretrained(tmp_path)
+    pipeline = DDPMPipeline(PatchUNet.from_pretrained(tmp_path / "unet"), schedule)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    images = pipeline(2, generator, num_inference_steps=3, output_type="np").images
+    assert images.shape == (2, 32, 32, 1)
+    assert np.isfinite(images).all()
+    x = torch.randn(2, 1, 32, 32)
+    as_tuple = prior(x, 7, return_dict=False)
+    assert torch.equal(as_tuple[0], prior(x, torch.tensor([7, 7])).sample)
+    with pytest.raises(InputError, match="in_channels = 3"):
+        PatchUNet(32, block_out_channels=(32, 64), in_channels=3)
+
+
+def test_deepinv_denoises_with_a_prior():
+    models = pytest.importorskip("deepinv.models")
+    schedule = build_noise_schedule(prediction_type="v_prediction")
+    # An untrained prior of this kind is the best linear estimate, so it takes noise off.
+    prior = PatchUNet(32, block_out_channels=(32, 64), level_map=True).eval()
+    denoiser = models.ScoreModelWrapper(
+        prior,
+        prediction_type="v_prediction",
+        scale_t=schedule.alphas_cumprod.sqrt(),
+        variance_preserving=True,
+        takes_integer_time=True,
+        n_timesteps=len(schedule.alphas_cumprod),
+    )
+    ramp = torch.linspace(0.2, 0.8, 32)
+    clean = (ramp[:, None] * ramp)[None, None]  # deepinv works on gray in [0, 1]
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        estimate = denoiser(noisy, 0.1)
+    assert (estimate - clean).square().mean() < 0.25 * (noisy - clean).square().mean()

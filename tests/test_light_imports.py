@@ -1,0 +1,64 @@
+"""A command line is answered, and the package imported, before torch and its like are loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import radiodiff
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "diffusers", "numba", "skimage", "matplotlib", "scipy", "accelerate")
+SCRIPTS = {
+    "demo.py": "demo.yaml",
+    "encode_latents.py": "small/encode_latents.yaml",
+    "evaluate.py": "small/evaluate.yaml",
+    "infer_inverse.py": "small/infer_inverse.yaml",
+    "infer_ldm.py": "small/infer_ldm.yaml",
+    "reproduce.py": "reproduce/smoke.yaml",
+    "simulate.py": "small/simulate.yaml",
+    "train_baseline.py": "small/radiounet.yaml",
+    "train_decoder.py": "small/decoder.yaml",
+    "train_ldm.py": "small/ldm.yaml",
+    "train_prior.py": "small/prior.yaml",
+    "train_vae.py": "small/vae.yaml",
+}
+RUN = """
+import runpy, sys
+script, *sys.argv[1:] = sys.argv[1:]
+try:
+    runpy.run_path(script, run_name="__main__")
+finally:
+    print("loaded:", *(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = f"import radiodiff, sys; print(*(n for n in {HEAVY!r} if n in sys.modules))"
+    result = run_python("-c", code)
+    assert (result.returncode, result.stdout.strip()) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_mistyped_key_is_answered_before_torch_is_loaded(script: str) -> None:
+    code = RUN.format(heavy=HEAVY)
+    config = f"configs/{SCRIPTS[script]}"
+    result = run_python("-c", code, f"scripts/{script}", "--config", config, "no_such_key=1")
+    assert result.returncode == 2
+    assert result.stdout.strip() == "loaded:"
+    assert result.stderr.startswith(f"error: {config}: no_such_key: unknown key")
+
+
+def test_the_public_names_are_what_they_say() -> None:
+    assert set(radiodiff.__all__) <= set(dir(radiodiff))
+    for name in radiodiff.__all__:
+        assert getattr(radiodiff, name).__name__.split(".")[-1] == name
+    with pytest.raises(AttributeError, match="no attribute 'RadioDif'"):
+        radiodiff.RadioDif  # noqa: B018
