@@ -70,6 +70,7 @@ class GenerateConfig(Settings):
     data: DataConfig
     """The cities and transmitters. ``prompt_features`` must be those of the model."""
     part: Part = "test"
+    """Part of the split that is generated."""
     max_maps: int | None = Field(default=None, ge=1)
     """Generate the first N maps of the part; null generates all."""
     num_inference_steps: int = Field(ge=1)

@@ -52,7 +52,9 @@ class Variation(Settings):
     diffraction_std: float = Field(ge=0)
     """Of offset and slope of the loss of a diffraction, as a share of them."""
     breakpoint_std_degree: float = Field(ge=0)
+    """Of the angle from which on a diffraction loses no more."""
     roof_height_std_m: float = Field(ge=0)
+    """Of the height of the roofs above the antennas."""
     roof_part_m: Range
     """Range of the longest part of a wall that has one roof point, uniform in the logarithm."""
     roof_crossing_db: Range

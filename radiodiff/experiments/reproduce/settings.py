@@ -64,6 +64,7 @@ class Scenario(Settings):
     variant: str
     """The methods' variant; one that lacks it takes its variant ``any``."""
     simulation: Simulation = "DPM"
+    """Propagation model of the maps: a folder of gain/."""
     measurements: MeasurementProtocol | None = None
     """How every map is measured; null shows no measurements."""
     known: tuple[Fact, ...] | None = None
@@ -220,6 +221,7 @@ class ReproduceConfig(Settings):
     data: DataConfig
     """The maps; simulation and prompt follow from scenario and method."""
     part: Part = "test"
+    """Part of the split that is compared."""
     max_maps: int | None = Field(default=None, ge=1)
     """Take the first N maps of the part; null takes all."""
     seeds: tuple[int, ...] = Field(min_length=1)
