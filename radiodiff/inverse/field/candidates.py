@@ -19,7 +19,7 @@ TRACK_NEIGHBOURS = 40
 """Nearest samples of a field with drift; rows of the same pass are added to them."""
 TRACK_ROWS = 12
 """Rows before and after a position on its most probable pass that are added."""
-OUTLIER = 4.0
+OUTLIER = 5.0
 """Standardised residual beyond which a sample is trusted less."""
 CHUNK = 65_536
 """Positions solved for at once, to bound memory: about 0.2 GB."""

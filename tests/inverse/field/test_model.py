@@ -18,7 +18,7 @@ def survey():
     path_loss = -30 * np.log10(np.linalg.norm(xy - [60, 60], axis=1) + 1)
     clean = path_loss + shadow + rng.normal(0, 2, 500)
     values = clean.copy()
-    values[::33] += 25.0
+    values[::33] += 40.0
     return xy, values, clean
 
 
