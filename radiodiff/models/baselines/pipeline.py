@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from radiodiff.errors import InputError
 from radiodiff.models.baselines.radiounet import RadioUNet
 from radiodiff.models.baselines.rmegan import RMEGANGenerator
 from radiodiff.models.baselines.uvmnet import UVMNet
+from radiodiff.models.loading import check_weights, read_index
 from radiodiff.units import model_to_gray
 
 NETWORKS: dict[str, type[ModelMixin]] = {
@@ -70,15 +70,12 @@ class BaselinePipeline(DiffusionPipeline):
             InputError: the directory is no saved BaselinePipeline.
         """
         directory = Path(directory)
-        index = directory / "model_index.json"
-        if not index.is_file():
-            raise InputError(f"{directory}: no model_index.json, so no saved BaselinePipeline")
-        config = json.loads(index.read_text(encoding="utf-8"))
-        name = config.get("network", [None, None])[1]
-        if config.get("_class_name") != cls.__name__ or name not in NETWORKS:
+        needed = ("network", "prompt_features", "takes_measurements")
+        config = read_index(directory, needed, cls.__name__)
+        name = config["network"][1]
+        if name not in NETWORKS:
             raise InputError(
-                f"{index}: found a {config.get('_class_name')} with the network {name}, expected a "
-                f"{cls.__name__} with one of {', '.join(NETWORKS)}"
+                f"{directory}: found the network {name}, expected one of {', '.join(NETWORKS)}"
             )
         dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
         try:
@@ -86,6 +83,7 @@ class BaselinePipeline(DiffusionPipeline):
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{directory / 'network'}: cannot be loaded ({reason})") from None
+        check_weights(network, directory / "network")
         return cls(network, config["prompt_features"], config["takes_measurements"])
 
     @torch.inference_mode()
