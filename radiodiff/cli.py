@@ -159,36 +159,36 @@ def open_run_directory(
         InputError: the directory cannot be written, or holds a run of another configuration.
     """
     directory = Path(directory)
-    resolved = directory / "config.yaml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if resolved.is_file():
-            found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
-            wanted = _flatten(config.model_dump(mode="json"))
-            differing = [
-                key
-                for key in sorted(found.keys() | wanted.keys())
-                if found.get(key) != wanted.get(key) and key not in may_differ
-            ]
-            if differing:
-                key = differing[0]
-                raise InputError(
-                    f"{directory}: holds a run of another configuration ({key} was "
-                    f"{found.get(key)!r}, now {wanted.get(key)!r}); choose another output "
-                    "directory or remove this one"
-                )
-        save_config(config, resolved)
     except OSError as error:
         raise InputError(f"{directory}: cannot be written ({error.strerror})") from None
+    check_run_directory(directory, config, may_differ)
+    save_config(config, directory / "config.yaml")
     return directory
 
 
-def write_json(path: str | Path, value: object) -> None:
-    """Write ``value`` as indented JSON through a temporary file, so that no half file remains."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+def check_run_directory(
+    directory: str | Path, config: Settings, may_differ: Sequence[str] = ()
+) -> None:
+    """Refuse a run directory that holds a run of another configuration; see above.
+
+    Raises:
+        InputError: naming the key that differs.
+    """
+    directory = Path(directory)
+    resolved = directory / "config.yaml"
+    if not resolved.is_file():
+        return
+    found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
+    wanted = _flatten(config.model_dump(mode="json"))
+    for key in sorted(found.keys() | wanted.keys()):
+        if found.get(key) != wanted.get(key) and key not in may_differ:
+            raise InputError(
+                f"{directory}: holds a run of another configuration ({key} was "
+                f"{found.get(key)!r}, now {wanted.get(key)!r}); choose another output "
+                "directory or remove this one"
+            )
 
 
 def _flatten(value: object, path: str = "") -> dict[str, object]:

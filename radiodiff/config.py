@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from radiodiff.errors import InputError
+from radiodiff.files import write_text
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """What networks compute in."""
@@ -82,10 +83,7 @@ def load_config(
 def save_config(config: Settings, path: str | Path) -> None:
     """Write the resolved configuration as YAML; :func:`load_config` reads it back unchanged."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")  # a kill must not leave half a file
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 def _parse_yaml(text: str, where: str) -> Any:

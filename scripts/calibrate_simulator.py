@@ -32,9 +32,7 @@ def main() -> None:
             f"{'mean':<8} {validation.nmse:8.4f} {validation.rmse:8.4f} "
             f"{validation.line_of_sight_rmse:8.4f}"
         )
-    temporary = arguments.output.with_name(arguments.output.name + ".partial")
-    save_config(constants, temporary)
-    temporary.replace(arguments.output)
+    save_config(constants, arguments.output)
     print(f"wrote {arguments.output}")
 
 

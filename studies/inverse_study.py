@@ -21,11 +21,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from radiodiff.cli import run_main
-from radiodiff.data.measurements import Measurements, measure, pixel_mask
+from radiodiff.data.measurements import Measurements, observe_map
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
-from radiodiff.data.settings import DataConfig
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.evaluation import metrics
-from radiodiff.experiments.inverse_benchmark import load_pipeline, score
+from radiodiff.experiments.batches import make_batch
+from radiodiff.experiments.inverse_benchmark import score
+from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.output import InverseOutput
@@ -88,13 +90,11 @@ class Study:
         self.methods = {n: s for n, s in METHODS.items() if arguments.only in n}
 
     def observe(self, index: int, missing: float, sigma: float) -> Measurements:
-        """Measure a map; the mask and the noise follow from its index."""
-        gain = self.dataset[index]["gain"][None]
-        mask = pixel_mask(
-            (gain.shape[-2], gain.shape[-1]), missing, np.random.default_rng((0, index))
-        )
-        noise = torch.Generator().manual_seed(index)
-        return measure(gain, torch.from_numpy(mask)[None, None], sigma, noise)
+        """Measure a map as the benchmark does with seed 0."""
+        protocol = MeasurementProtocol(missing_ratio=missing, noise_std=sigma)
+        measurements = make_batch(self.dataset, [index], 0, protocol)[0].measurements
+        assert measurements is not None
+        return measurements
 
     def run(
         self, index: int, measured: Measurements, method: Method, **changes: Any
@@ -247,8 +247,8 @@ def seams(study: Study) -> None:
     position = outdoors[np.abs(outdoors - (256, 192)).sum(axis=1).argmin()]
     gain = dominant_path.path_gain(city, (int(position[0]), int(position[1])))
     truth = torch.from_numpy(db_to_model(gain.astype(np.float64))).float()[None, None]
-    mask = torch.from_numpy(pixel_mask((512, 384), 0.8, np.random.default_rng(0)))[None, None]
-    measured = measure(truth, mask, 0.05, torch.Generator().manual_seed(0))
+    protocol = MeasurementProtocol(missing_ratio=0.8, noise_std=0.05)
+    measured, _ = observe_map(truth[0], torch.from_numpy(city.building_mask)[None], protocol, 0)
     (method,) = study.methods.values()
     # The same area in other tiles: a line is then a border in one run and none in the other.
     runs, extra = [], []

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from radiodiff.cli import run_main
-from radiodiff.data.measurements import pixel_mask
 from radiodiff.data.radiomapseer import RadioMapSeer, Sample
+from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.evaluation import metrics
+from radiodiff.experiments.batches import make_batch
 from radiodiff.inverse.filtering import sample_posterior
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.levels import choose_levels
@@ -146,13 +147,14 @@ def baselines(root: Path) -> None:
     items = [dataset[index] for index in range(len(dataset))]
     print_scores("- | - | true map", [score(item["gain"][0].numpy(), item) for item in items])
     for missing, sigma in ((0.7, 0.05), (0.8, 0.05), (0.9, 0.05), (0.8, 0.01), (0.8, 0.09)):
+        protocol = MeasurementProtocol(missing_ratio=missing, noise_std=sigma)
         for name in ("nearest", "linear", "kriging"):
             scores = []
             for index, item in enumerate(items):
-                generator, truth = np.random.default_rng((0, index)), item["gain"][0].numpy()
-                mask = pixel_mask(truth.shape, missing, generator)
-                measured = truth + sigma * generator.standard_normal(truth.shape)
-                scores.append(score(INTERPOLATORS[name](measured, mask), item))
+                measured = make_batch(dataset, [index], 0, protocol)[0].measurements
+                assert measured is not None
+                values, mask = measured.values[0, 0].numpy(), measured.mask[0, 0].numpy()
+                scores.append(score(INTERPOLATORS[name](values, mask), item))
             print_scores(f"{100 * missing:.0f} % | {sigma} | {name}", scores)
 
 

@@ -1,4 +1,3 @@
-import json
 import sys
 from pathlib import Path
 
@@ -90,12 +89,3 @@ def test_a_run_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         cli.open_run_directory(tmp_path / "run", Experiment())
-
-
-def test_json_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    cli.write_json(path, {"a": [1, 2]})
-    with pytest.raises(TypeError):
-        cli.write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": [1, 2]}
-    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]

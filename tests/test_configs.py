@@ -17,7 +17,7 @@ from radiodiff.experiments.survey import SurveyConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
 from radiodiff.simulate.settings import SimulateConfig
-from radiodiff.training.baseline_settings import BaselineExperiment
+from radiodiff.training.baselines.settings import BaselineExperiment
 from radiodiff.training.settings import (
     DecoderExperiment,
     EncodeConfig,

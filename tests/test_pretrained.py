@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from radiodiff.data.measurements import Measurements, measure, pixel_mask
+from radiodiff.data.masks import pixel_mask
+from radiodiff.data.measurements import Measurements, measure
 from radiodiff.data.radiomapseer import build_dataset
 from radiodiff.data.settings import DataConfig
 from radiodiff.diffusion.pipeline import RadioDiffPipeline

@@ -203,7 +203,12 @@ def test_real_maps_are_reconstructed_and_scored(
         ("train_decoder.py", "decoder", "pipeline=nowhere", ["nowhere", "model_index.json"]),
         ("train_prior.py", "prior", "data.split=radiounet", ["split radiounet", "lacks"]),
         ("infer_ldm.py", "infer_ldm", "model=nowhere", ["nowhere", "model_index.json"]),
-        ("infer_inverse.py", "infer_inverse", "noise_std=-1", ["noise_std", "found -1"]),
+        (
+            "infer_inverse.py",
+            "infer_inverse",
+            "measurements.noise_std=-1",
+            ["noise_std", "found -1"],
+        ),
         ("infer_inverse.py", "infer_inverse", "prior=nowhere", ["nowhere", "train_prior.py"]),
         ("evaluate.py", "evaluate", "predictions=nowhere", ["nowhere", "no such folder"]),
         ("simulate.py", "simulate", "layouts=0", ["layouts", "found 0"]),

@@ -21,7 +21,9 @@ from radiodiff.config import Precision, load_config
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.models.vae import build_vae
 from radiodiff.processes import open_accelerator
-from radiodiff.training.baselines import BaselineExperiment, FirstUNetTask, RMEGANTask
+from radiodiff.training.baselines.radiounet import FirstUNetTask
+from radiodiff.training.baselines.rmegan import RMEGANTask
+from radiodiff.training.baselines.settings import BaselineExperiment
 from radiodiff.training.checkpoints import CheckpointWriter
 from radiodiff.training.engine import training_batches
 from radiodiff.training.experiments import open_datasets

@@ -10,6 +10,11 @@ import numpy as np
 from PIL import Image
 
 from radiodiff.errors import InputError
+from radiodiff.files import replacing
+from radiodiff.units import level_to_gray
+
+SIXTEEN_BITS = 65535
+"""The largest level of an image of 16 bits."""
 
 
 def read_levels(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -25,23 +30,8 @@ def read_levels(path: str | Path, shape: tuple[int, int] | None = None) -> np.nd
     Raises:
         InputError: the file is missing, no readable PNG, not 8-bit grayscale or of another size.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            mode = image.mode
-            levels = np.asarray(image)
-    except FileNotFoundError:
-        raise InputError(f"{path}: this file is missing") from None
-    except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError):
-        raise InputError(f"{path}: corrupt or not a PNG; copy it again from its source") from None
-    if mode != "L":
-        raise InputError(
-            f"{path}: image mode {mode}, expected 8-bit grayscale (L); convert it without rescaling"
-        )
-    if shape is not None and levels.shape != shape:
-        raise InputError(
-            f"{path}: {levels.shape[0]} x {levels.shape[1]} pixels (rows x columns), expected "
-            f"{shape[0]} x {shape[1]} like the other images of the tree"
-        )
+    mode, levels = _decode(path, shape)
+    _require_eight_bits(path, mode)
     return levels
 
 
@@ -89,9 +79,56 @@ def read_antenna_json(path: str | Path) -> list[tuple[int, int]]:
     return pairs
 
 
+def read_gray(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode a PNG of 8 or 16 bits whose largest level is gray 1.
+
+    Args:
+        path: the image.
+        shape: (H, W) the image must have; None accepts any.
+
+    Returns:
+        (H, W) float32 gray in [0, 1].
+
+    Raises:
+        InputError: as :func:`read_levels`.
+    """
+    mode, levels = _decode(path, shape)
+    if mode in ("I;16", "I"):
+        return (levels / np.float32(SIXTEEN_BITS)).astype(np.float32)
+    _require_eight_bits(path, mode)
+    return level_to_gray(levels)
+
+
 def write_levels(path: str | Path, levels: np.ndarray) -> None:
-    """Write (H, W) uint8 gray levels as PNG through a temporary file, never half of it."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".partial")
-    Image.fromarray(levels).save(temporary, format="PNG")
-    temporary.replace(path)
+    """Write (H, W) uint8 or uint16 levels as PNG, so that no half file remains."""
+    with replacing(path) as temporary:
+        Image.fromarray(levels).save(temporary, format="PNG")
+
+
+def write_gray(path: str | Path, gray: np.ndarray) -> None:
+    """Write (H, W) gray in [0, 1] as PNG of 16 bits, which :func:`read_gray` reads."""
+    write_levels(path, np.rint(SIXTEEN_BITS * gray.astype(np.float64)).astype(np.uint16))
+
+
+def _decode(path: str | Path, shape: tuple[int, int] | None) -> tuple[str, np.ndarray]:
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            mode = image.mode
+            levels = np.asarray(image)
+    except FileNotFoundError:
+        raise InputError(f"{path}: this file is missing") from None
+    except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError):
+        raise InputError(f"{path}: corrupt or not a PNG; copy it again from its source") from None
+    if shape is not None and levels.shape[:2] != shape:
+        raise InputError(
+            f"{path}: {levels.shape[0]} x {levels.shape[1]} pixels (rows x columns), expected "
+            f"{shape[0]} x {shape[1]} like the other images of the tree"
+        )
+    return mode, levels
+
+
+def _require_eight_bits(path: str | Path, mode: str) -> None:
+    if mode != "L":
+        raise InputError(
+            f"{path}: image mode {mode}, expected 8-bit grayscale (L); convert it without rescaling"
+        )

@@ -91,6 +91,10 @@ class Layouts:
         path = self._image_file(map_id)
         return read_mask(path, shape) if path.is_file() else None
 
+    def files(self, map_id: int) -> list[Path]:
+        """Return the files that there are of a map's layout."""
+        return [p for p in (self._image_file(map_id), self._ring_file(map_id)) if p.is_file()]
+
     def _make(
         self,
         map_id: int,

@@ -1,14 +1,14 @@
-"""Sparse, noisy power measurements on a map's grid: where they fall, what they say, how sure they
-are.
+"""Sparse, noisy power measurements on a map's grid: what they say, and how sure they are.
 
-Masks follow RadioDiff-Inverse, section V: the missing ratio is exact. "Unaware" counts the whole
-map; "aware" observes every building pixel as well, without noise, since a city map has none, and
-counts outdoor pixels only.
+:class:`~radiodiff.data.settings.MeasurementProtocol` says how a map is measured, and
+:func:`observe_map` measures it: every benchmark, table, training and demo goes through them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -16,12 +16,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from radiodiff.data.masks import block_mask, pixel_mask
 from radiodiff.data.points import PointMeasurements
+from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.errors import InputError
 from radiodiff.units import MAP_SIZE, RESOLUTION_M, db_std_to_model, db_to_model, model_to_db
 
-BLOCK_SHAPE = (2, 3)
-"""Rows and columns of the paper's sample blocks."""
 BUILDING_VALUE = -1.0
 """Path gain inside a building, model range: the truncation of RadioMapSeer."""
 
@@ -182,78 +182,6 @@ def check_noise_std(noise_std: float | Tensor) -> None:
         raise InputError(f"noise_std is {found:g}; allowed are finite numbers >= 0 in model range")
 
 
-def pixel_mask(
-    shape: tuple[int, int],
-    missing_ratio: float,
-    generator: np.random.Generator,
-    buildings: np.ndarray | None = None,
-) -> np.ndarray:
-    """Draw single observed pixels ("1 x 1").
-
-    Args:
-        shape: rows and columns.
-        missing_ratio: share of pixels not observed, in [0, 1), exact to a pixel.
-        generator: source of randomness.
-        buildings: (H, W) bool. Given ("aware"), every building pixel is observed and the ratio
-            counts outdoor pixels; None ("unaware") counts the whole map.
-
-    Returns:
-        (H, W) bool, true where observed.
-
-    Raises:
-        InputError: impossible ratio, or no pixel is left to observe.
-    """
-    candidates = _outdoors(shape, buildings)
-    count = _observed_count(int(candidates.sum()), missing_ratio)
-    mask = np.zeros(shape, dtype=bool)
-    mask.flat[generator.choice(np.flatnonzero(candidates), size=count, replace=False)] = True
-    return mask if buildings is None else mask | buildings
-
-
-def block_mask(
-    shape: tuple[int, int],
-    missing_ratio: float,
-    generator: np.random.Generator,
-    buildings: np.ndarray,
-    aware: bool,
-) -> np.ndarray:
-    """Draw non-overlapping 2 x 3 sample blocks off buildings.
-
-    Blocks lie on a grid of random origin. The last block is cut short where the ratio asks for it.
-
-    Args:
-        shape: rows and columns.
-        missing_ratio: share of pixels not observed, in [0, 1), exact to a pixel.
-        generator: source of randomness.
-        buildings: (H, W) bool; no block touches them.
-        aware: observe building pixels as well, and count outdoor pixels only.
-
-    Returns:
-        (H, W) bool, true where observed.
-
-    Raises:
-        InputError: impossible ratio, or the blocks off buildings do not suffice for it.
-    """
-    outdoors = _outdoors(shape, buildings)
-    count = _observed_count(int(outdoors.sum()) if aware else outdoors.size, missing_ratio)
-    rows, columns = BLOCK_SHAPE
-    top, left = generator.integers(rows), generator.integers(columns)
-    high, wide = (shape[0] - top) // rows, (shape[1] - left) // columns
-    pixels = np.arange(outdoors.size).reshape(shape)
-    inner = pixels[top : top + high * rows, left : left + wide * columns]
-    grid = inner.reshape(high, rows, wide, columns).swapaxes(1, 2).reshape(-1, rows * columns)
-    free = grid[outdoors.flat[grid].all(axis=1)]
-    if free.size < count:
-        lowest = 1.0 - free.size / (outdoors.sum() if aware else outdoors.size)
-        raise InputError(
-            f"missing_ratio = {missing_ratio}: blocks of {rows} x {columns} off buildings leave at "
-            f"least {lowest:.3f} missing on this map"
-        )
-    mask = np.zeros(shape, dtype=bool)
-    mask.flat[generator.permutation(free).reshape(-1)[:count]] = True
-    return mask | buildings if aware else mask
-
-
 def measure(
     gain: Tensor,
     mask: Tensor,
@@ -280,6 +208,56 @@ def measure(
         variance += db_std_to_model(quantise_db / 12**0.5) ** 2
     values = torch.where(mask, values, torch.zeros_like(values))
     return Measurements(values, mask, torch.full_like(values, variance**0.5))
+
+
+def observe_map(
+    gain: Tensor, buildings: Tensor, protocol: MeasurementProtocol, seed: int
+) -> tuple[Measurements, Tensor | None]:
+    """Measure one map as a protocol says.
+
+    Args:
+        gain: (1, H, W) true map, model range, on the CPU.
+        buildings: (1, H, W) bool.
+        protocol: the protocol.
+        seed: mask and noise follow from it alone.
+
+    Returns:
+        Measurements of a batch of one map, and the buildings (1, 1, H, W) bool where the protocol
+        has them known, else None. Known buildings are among the measurements too, without noise.
+
+    Raises:
+        InputError: the protocol leaves no pixel observed, or the blocks off buildings do not
+            suffice.
+    """
+    rng = np.random.default_rng(seed)
+    layout = buildings[0].numpy()
+    if protocol.kind == "pixel":
+        known = layout if protocol.aware else None
+        mask = pixel_mask(layout.shape, protocol.missing_ratio, rng, known)
+    else:
+        mask = block_mask(layout.shape, protocol.missing_ratio, rng, layout, protocol.aware)
+    measured = measure(
+        gain[None],
+        torch.from_numpy(mask)[None, None],
+        protocol.noise_std,
+        torch.Generator().manual_seed(int(rng.integers(2**62))),
+        protocol.quantise_db,
+    )
+    if not protocol.aware:
+        return measured, None
+    return measured.with_buildings(buildings[None]), buildings[None]
+
+
+def stack_measurements(maps: Sequence[Measurements]) -> Measurements:
+    """Put measurements of several maps into one batch; what one of them lacks is left out."""
+    noise = [one.noise_std for one in maps if one.noise_std is not None]
+    points = [one.points for one in maps if one.points is not None]
+    return Measurements(
+        torch.cat([one.values for one in maps]),
+        torch.cat([one.mask for one in maps]),
+        torch.cat(noise) if len(noise) == len(maps) else None,
+        tuple(chain.from_iterable(points)) if len(points) == len(maps) else None,
+    )
 
 
 def combine_points(
@@ -350,20 +328,3 @@ def merge_measurements(first: Measurements, second: Measurements) -> Measurement
         points = tuple(own.joined(other) for own, other in pairs)
     dtype = first.values.dtype
     return Measurements(values.to(dtype), seen, sigma.to(dtype), points)
-
-
-def _outdoors(shape: tuple[int, int], buildings: np.ndarray | None) -> np.ndarray:
-    if buildings is None:
-        return np.ones(shape, dtype=bool)
-    if buildings.shape != shape:
-        raise InputError(f"buildings have shape {buildings.shape}; needed is {shape}")
-    return ~buildings.astype(bool)
-
-
-def _observed_count(total: int, missing_ratio: float) -> int:
-    if not 0.0 <= missing_ratio < 1.0:
-        raise InputError(f"missing_ratio = {missing_ratio}: allowed are 0 <= ratio < 1")
-    count = round(total * (1.0 - missing_ratio))
-    if count == 0:
-        raise InputError(f"missing_ratio = {missing_ratio} leaves no pixel of {total} observed")
-    return count

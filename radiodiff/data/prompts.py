@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -127,6 +127,18 @@ to find it, as "module:function"."""
 OF_VEHICLES = frozenset({"vehicles", "path_loss_model"})
 """Features that look at the vehicles of a scene."""
 
+Fact = Literal["buildings", "transmitter", "vehicles"]
+"""What of a scene may be known or not."""
+FACTS: tuple[Fact, ...] = get_args(Fact)
+
+REVEALED: dict[str, tuple[Fact, ...]] = {
+    "buildings": ("buildings",),
+    "transmitter": ("transmitter",),
+    "vehicles": ("vehicles",),
+    "distance": ("transmitter",),
+}
+"""Feature name -> the facts it follows from; a feature that is not listed may follow from all."""
+
 PAPER_PROMPT = ("buildings", "transmitter", "vehicles")
 """Channel order of RadioDiff's released weights."""
 
@@ -176,6 +188,26 @@ def stack_features(features: Sequence[str], scene: Scene) -> torch.Tensor:
     for channel, name in zip(prompt, features, strict=True):
         channel[...] = _feature(name)(scene)
     return torch.from_numpy(prompt)
+
+
+def withheld_features(
+    features: Sequence[str], known: Sequence[Fact], dynamic: bool
+) -> tuple[str, ...]:
+    """Return the features that say more than is known.
+
+    Args:
+        features: names from ``PROMPT_FEATURES``.
+        known: the facts that may be shown.
+        dynamic: the map has vehicles. The channel "vehicles" of a static map repeats the buildings.
+    """
+    withheld = []
+    for name in features:
+        facts = REVEALED.get(name, FACTS)
+        if name == "vehicles" and not dynamic:
+            facts = REVEALED["buildings"]
+        if not set(facts) <= set(known):
+            withheld.append(name)
+    return tuple(withheld)
 
 
 def _feature(name: str) -> Feature:

@@ -94,7 +94,8 @@ class RadioMapSeer(Dataset[Sample]):
         layout_version: which of the versions 1 .. 6 of an incomplete layout.
         buildings: what footprints are made from, see :class:`radiodiff.data.layouts.Layouts`.
             They are kept in memory, 130 kB per map of 256 x 256.
-        prompt_features: names from :data:`radiodiff.data.prompts.PROMPT_FEATURES`.
+        prompt_features: names from :data:`radiodiff.data.prompts.PROMPT_FEATURES`; () makes prompts
+            without a channel.
         threshold: "thr2" applies :func:`apply_threshold` to the gain.
         cache: keep decoded images in memory as 8-bit arrays. Worker processes started after
             :meth:`preload` share one copy; otherwise each fills its own.
@@ -126,16 +127,18 @@ class RadioMapSeer(Dataset[Sample]):
         self.root = Path(root)
         self.gain_folder = gain_folder(self.root, simulation)
         self._layouts = Layouts(self.root, layout, layout_version, buildings)
-        check_features(prompt_features)
+        if prompt_features:
+            check_features(prompt_features)
         self.prompt_features = tuple(prompt_features)
         self.threshold = threshold
         self._resolution_m = resolution_m
         self._prompt_cache = prompt_cache
-        self.vehicles_folder = self.root / "png" / "cars" if simulation.startswith("cars") else None
-        if self.vehicles_folder is not None and not OF_VEHICLES.isdisjoint(self.prompt_features):
+        self.dynamic = simulation.startswith("cars")
+        """Whether the maps have vehicles."""
+        self.vehicles_folder: Path | None = None
+        if self.dynamic and not OF_VEHICLES.isdisjoint(self.prompt_features):
+            self.vehicles_folder = self.root / "png" / "cars"
             require_folder(self.vehicles_folder)
-        else:
-            self.vehicles_folder = None
         self.antenna_images = self.root / "png" / "antennas"
         if not self.antenna_images.is_dir() and not (self.root / "antenna").is_dir():
             raise InputError(
@@ -210,6 +213,19 @@ class RadioMapSeer(Dataset[Sample]):
     def building_sources(self) -> dict[str, int]:
         """Return what buildings are made from (polygon, png, gain) -> number of maps."""
         return self._layouts.sources({map_id for map_id, _ in self.pairs})
+
+    def files(self, index: int) -> list[Path]:
+        """Return the files that an item is read from, those of every possible prompt included."""
+        map_id, name = self.pairs[index][0], self.name(index)
+        places = [f"png/antennas/{name}.png", f"antenna/{map_id}.json"]
+        if self.dynamic:
+            places += [f"png/cars/{map_id}.png", f"polygon/cars/{map_id}.json"]
+        possible = [self.root / place for place in places]
+        possible.append(self._gain_file(*self.pairs[index]))
+        # Footprints made from images look at gain images of the same map, of polygons they do not.
+        if self._layouts.source(map_id) != "polygon":
+            possible += [self._gain_file(*pair) for pair in self._pairs_of_map[map_id]]
+        return [path for path in possible if path.is_file()] + self._layouts.files(map_id)
 
     def preload(self) -> None:
         """Decode every image into the cache, with a progress bar.

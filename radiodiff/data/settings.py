@@ -1,4 +1,4 @@
-"""Which maps of which tree are read: the ``data`` section of every configuration."""
+"""Which maps of which tree are read (the ``data`` section of configurations), how measured."""
 
 from __future__ import annotations
 
@@ -17,6 +17,23 @@ LayoutName = Literal["complete", "missing1", "missing2", "missing3", "missing4"]
 BuildingSource = Literal["auto", "polygon", "png", "gain"]
 Threshold = Literal["none", "thr2"]
 SplitName = Literal["radiounet", "radiodiff", "inverse", "fraction", "all", "explicit"]
+
+
+class MeasurementProtocol(Settings):
+    """How a map is measured (RadioDiff-Inverse, section V)."""
+
+    kind: Literal["pixel", "block"] = "pixel"
+    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
+    missing_ratio: float = Field(ge=0, lt=1)
+    """Share of pixels that are not observed."""
+    aware: bool = False
+    """The buildings are known: their pixels are observed as well, exactly, and the ratio counts
+    outdoor pixels only."""
+    noise_std: float = Field(ge=0)
+    """Sigma of a measurement, model range [-1, 1] as in the paper."""
+    quantise_db: float | None = Field(default=None, gt=0)
+    """Measurements are rounded to this step in dB, e.g. 1 as handsets do; the rounding error
+    is added to the stated noise."""
 
 
 class DataConfig(Settings):

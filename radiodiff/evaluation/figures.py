@@ -15,6 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from radiodiff.errors import InputError
+from radiodiff.files import replacing
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, GAIN_RANGE_DB, gray_to_db
 
 PANEL_INCHES = 1.7
@@ -223,10 +224,8 @@ def curve_figure(curves: Sequence[Curve], x_label: str, y_label: str, title: str
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 120) -> None:
     """Write a figure as PNG through a temporary file, so that no half file remains."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".partial")
-    figure.savefig(temporary, dpi=dpi, format="png")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png")
 
 
 def _draw_gain(panel: Axes, gray: torch.Tensor, norm: Normalize) -> None:

@@ -1,8 +1,8 @@
 """Scores a folder of predicted maps, whoever made them, against a RadioMapSeer tree.
 
-A prediction is named like the gain image it predicts: ``{map}_{transmitter}.png``, 8-bit gray
-levels as in the dataset, or ``{map}_{transmitter}.npz`` with an (H, W) array ``gray`` in [0, 1] or
-``path_gain_db`` in dB.
+A prediction is named like the gain image it predicts: ``{map}_{transmitter}.png``, gray levels of 8
+bits as in the dataset or of 16, or ``{map}_{transmitter}.npz`` with an (H, W) array ``gray`` in
+[0, 1] or ``path_gain_db`` in dB.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.data.images import read_levels
+from radiodiff.cli import check_run_directory, open_run_directory, provenance
+from radiodiff.data.images import read_gray
 from radiodiff.data.radiomapseer import apply_threshold, build_dataset
 from radiodiff.data.tree import some
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import average, nmse, psnr, rmse, ssim
 from radiodiff.evaluation.settings import Averaging, EvaluateConfig, MetricConfig
 from radiodiff.evaluation.tables import markdown_table
+from radiodiff.files import write_json, write_text
 from radiodiff.units import db_to_gray, level_to_gray
 
 SUFFIXES = (".png", ".npz")
 
 
 @dataclass(frozen=True)
-class Scores:
+class FolderScores:
     """Scores of a folder of predictions.
 
     Attributes:
@@ -58,17 +59,18 @@ class Scores:
         }
 
 
-def evaluate_predictions(config: EvaluateConfig) -> Scores:
+def evaluate_predictions(config: EvaluateConfig) -> FolderScores:
     """Score a folder of predictions and write per_map.csv, summary.json and table.md.
 
     Raises:
         InputError: a folder is missing, a prediction is missing, unreadable or of another size, or
             the output holds the scores of another configuration.
     """
+    check_run_directory(config.output_directory, config)  # before the maps are scored
     scores = score_predictions(config)
     directory = open_run_directory(config.output_directory, config)
-    _write_text(directory / "per_map.csv", _per_map_csv(scores))
-    _write_text(directory / "table.md", markdown_table({config.method: scores.means()}))
+    write_text(directory / "per_map.csv", _per_map_csv(scores))
+    write_text(directory / "table.md", markdown_table({config.method: scores.means()}))
     write_json(
         directory / "summary.json",
         {
@@ -84,7 +86,7 @@ def evaluate_predictions(config: EvaluateConfig) -> Scores:
     return scores
 
 
-def score_predictions(config: EvaluateConfig) -> Scores:
+def score_predictions(config: EvaluateConfig) -> FolderScores:
     """Score a folder of predictions against one part of a tree, with a progress bar.
 
     Raises:
@@ -119,7 +121,7 @@ def score_predictions(config: EvaluateConfig) -> Scores:
         )
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
     scored_names = [names[index] for index in scored]
-    return Scores(
+    return FolderScores(
         scored_names,
         values,
         missing,
@@ -180,7 +182,7 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a predicted map.
 
     Args:
-        path: a PNG of 8-bit gray levels, or an NPZ with ``gray`` or ``path_gain_db``.
+        path: a PNG of 8-bit or 16-bit gray levels, or an NPZ with ``gray`` or ``path_gain_db``.
         shape: (H, W) it must have.
 
     Returns:
@@ -190,7 +192,7 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
         InputError: the file is unreadable, holds neither array, another shape, NaN or infinity.
     """
     if path.suffix == ".png":
-        return level_to_gray(read_levels(path, shape))
+        return read_gray(path, shape)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = list(arrays)
@@ -213,16 +215,10 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return np.clip(gray, 0.0, 1.0).astype(np.float32)
 
 
-def _per_map_csv(scores: Scores) -> str:
+def _per_map_csv(scores: FolderScores) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", *scores.values])
     for index, name in enumerate(scores.names):
         writer.writerow([name, *(float(values[index]) for values in scores.values.values())])
     return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

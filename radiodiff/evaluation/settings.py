@@ -57,9 +57,13 @@ class EvaluateConfig(Settings):
     metrics: MetricConfig = MetricConfig()
     """Conventions of the metrics."""
     output: Path | None = None
-    """Run directory for per_map.csv, summary.json and table.md; null is scores/ in predictions."""
+    """Run directory for per_map.csv, summary.json and table.md. null is ``scores`` in predictions,
+    or ``scores-`` and the conventions that are not the defaults, such as ``scores-db``."""
 
     @property
     def output_directory(self) -> Path:
         """Where the scores go."""
-        return self.predictions / "scores" if self.output is None else self.output
+        if self.output is not None:
+            return self.output
+        changed = self.metrics.model_dump(exclude_defaults=True).values()
+        return self.predictions / "-".join(["scores", *changed])

@@ -1,9 +1,7 @@
-"""Tables of mean metric values, one row per method: Markdown with the best in bold, and CSV."""
+"""Tables of mean metric values, one row per method, in Markdown with the best in bold."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,23 +84,6 @@ def markdown_table(
             ]
         )
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def csv_table(
-    rows: Rows, columns: Mapping[str, Column] = COLUMNS, row_header: str = "method"
-) -> str:
-    """Format the same table as CSV with metric names as header and unrounded values.
-
-    Raises:
-        InputError: as :func:`markdown_table`.
-    """
-    metrics = _metrics(rows, columns)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([row_header, *metrics])
-    for method, values in rows.items():
-        writer.writerow([method, *(values.get(name, "") for name in metrics)])
-    return text.getvalue()
 
 
 def _metrics(rows: Rows, columns: Mapping[str, Column]) -> Sequence[str]:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radiodiff.cli import open_run_directory, provenance, write_json
+from radiodiff.cli import open_run_directory, provenance
 from radiodiff.config import load_config
-from radiodiff.data.measurements import Measurements, measure, pixel_mask
+from radiodiff.data.measurements import Measurements, observe_map, stack_measurements
 from radiodiff.data.survey import read_survey
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
@@ -21,9 +21,10 @@ from radiodiff.evaluation.metrics import iou
 from radiodiff.evaluation.predictions import score_maps
 from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.evaluation.tables import markdown_table, mean_values
-from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.settings import DemoConfig
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.files import write_json
 from radiodiff.inverse.interpolation import kriging, linear, nearest
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.city import City
@@ -61,10 +62,10 @@ def run_demo(config: DemoConfig) -> str:
         generator=torch.Generator().manual_seed(config.seed),
     ).gray.cpu()
     print("3/4  RadioDiff-Inverse: from scattered samples to the map", flush=True)
-    samples = _measure(config, truth)
+    samples, known = _measure(config, truth, city.building_mask)
     results = {
         GENERATED: generated,
-        MEASURED: _reconstruct(config, samples),
+        MEASURED: _reconstruct(config, samples, known),
         "nearest neighbour": _interpolate(nearest, samples),
         "linear interpolation": _interpolate(linear, samples),
     }
@@ -74,7 +75,7 @@ def run_demo(config: DemoConfig) -> str:
         name: mean_values(score_maps(result, truth, MetricConfig()))
         for name, result in results.items()
     }
-    seen = round(100 * (1 - config.missing_ratio))
+    seen = round(100 * (1 - config.measurements.missing_ratio))
     labels = {
         GENERATED: f"{GENERATED} (buildings and transmitter, no measurement)",
         MEASURED: f"{MEASURED} ({seen} % noisy pixels, nothing else)",
@@ -113,23 +114,25 @@ def run_demo(config: DemoConfig) -> str:
     )
 
 
-def _measure(config: DemoConfig, truth: Tensor) -> Measurements:
-    """Observe every map at random pixels with noise."""
-    height, width = truth.shape[-2:]
-    masks = [
-        pixel_mask((height, width), config.missing_ratio, np.random.default_rng((config.seed, k)))
-        for k in range(len(truth))
+def _measure(
+    config: DemoConfig, truth: Tensor, buildings: np.ndarray
+) -> tuple[Measurements, Tensor | None]:
+    """Measure every map, and return the buildings where they are known."""
+    layout = torch.from_numpy(buildings)[None]
+    pairs = [
+        observe_map(gain[None], layout, config.measurements, seed)
+        for seed, gain in enumerate(gray_to_model(truth), start=config.seed)
     ]
-    noise = torch.Generator().manual_seed(config.seed)
-    gain = gray_to_model(truth)[:, None]
-    return measure(gain, torch.from_numpy(np.stack(masks))[:, None], config.noise_std, noise)
+    known = [one for _, one in pairs if one is not None]
+    return stack_measurements([one for one, _ in pairs]), torch.cat(known) if known else None
 
 
-def _reconstruct(config: DemoConfig, samples: Measurements) -> Tensor:
+def _reconstruct(config: DemoConfig, samples: Measurements, known: Tensor | None) -> Tensor:
     pipeline = load_pipeline(config.prior, config.device, config.dtype)
     pipeline.set_progress_bar_config(disable=True)
     output = pipeline(
         samples,
+        buildings=known,
         num_particles=config.num_particles,
         num_inference_steps=config.num_inference_steps,
         generator=torch.Generator(config.device).manual_seed(config.seed),

@@ -6,23 +6,40 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
-from radiodiff.cli import open_run_directory, provenance, write_json
+from radiodiff.cli import open_run_directory, provenance
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.experiments.fingerprints import (
+    digest_code,
+    digest_files,
+    digest_folder,
+    digest_of,
+)
 from radiodiff.experiments.settings import GenerateConfig
+from radiodiff.files import replacing, write_json
 from radiodiff.processes import join_processes
 from radiodiff.training.stream import mix_seed
 from radiodiff.units import gray_to_level
+
+MADE_BY = "radiodiff made_by"
+"""Text of a PNG: the digest of what the map followed from."""
+MAY_DIFFER = ("max_maps", "batch_size", "data.cache", "data.prompt_cache")
+"""Settings that a map does not depend on."""
 
 
 def generate_maps(config: GenerateConfig) -> Path:
     """Generate every map that is not there yet; return the folder of the maps.
 
+    A map is there if it carries the digest of what makes it now: weights, this package's code, its
+    scene and the settings. One that other weights made is made anew.
+
     Under ``accelerate launch`` or ``torchrun`` each process takes its share of what is missing. A
-    run that was stopped goes on, also on another number of processes.
+    run that was stopped goes on, also on another number of processes, with more or fewer maps or
+    in batches of another size.
 
     Raises:
         InputError: the model is missing or asks for another prompt, or the data are.
@@ -38,13 +55,15 @@ def generate_maps(config: GenerateConfig) -> Path:
     pipeline.to(state.device)
     dataset = build_dataset(config.data, config.part)
     if state.is_main_process:
-        directory = open_run_directory(config.output, config)
-        made_by = provenance(config, state.device)
-        write_json(directory / "made_by.json", {**made_by, "buildings": dataset.building_sources()})
+        directory = open_run_directory(config.output, config, MAY_DIFFER)
+        notes = {**provenance(config, state.device), "buildings": dataset.building_sources()}
+        write_json(directory / "made_by.json", notes)
     maps = config.output / "maps"
     maps.mkdir(parents=True, exist_ok=True)
     count = min(len(dataset), config.max_maps or len(dataset))
-    missing = [i for i in range(count) if not (maps / f"{dataset.name(i)}.png").is_file()]
+    made_by = _identity(config)
+    digests = [digest_of([made_by, digest_files(dataset.files(i))]) for i in range(count)]
+    missing = [i for i in range(count) if _made_by(maps / f"{dataset.name(i)}.png") != digests[i]]
     state.wait_for_everyone()  # so that all list the same, and none writes what main refuses
     mine = missing[state.process_index :: state.num_processes]
     with tqdm(
@@ -54,7 +73,7 @@ def generate_maps(config: GenerateConfig) -> Path:
             chosen = mine[start : start + config.batch_size]
             images = _generate(pipeline, dataset, chosen, config)
             for index, image in zip(chosen, images, strict=True):
-                _write_png(maps / f"{dataset.name(index)}.png", image)
+                _write_png(maps / f"{dataset.name(index)}.png", image, digests[index])
             bar.update(len(chosen))
     state.wait_for_everyone()
     return maps
@@ -81,7 +100,26 @@ def _generate(
     return [Image.fromarray(gray_to_level(image.numpy())) for image in gray]
 
 
-def _write_png(path: Path, image: Image.Image) -> None:
-    partial = path.with_name(path.name + ".partial")
-    image.save(partial, format="PNG")
-    partial.replace(path)
+def _identity(config: GenerateConfig) -> dict[str, object]:
+    """What every map follows from, besides its own scene."""
+    settings = config.model_dump(
+        mode="json", include={"num_inference_steps", "mode", "zero_buildings", "seed", "dtype"}
+    )
+    return settings | {"weights": digest_folder(config.model), "code": digest_code()}
+
+
+def _made_by(path: Path) -> str | None:
+    """Return the digest that a map carries, or None."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            digest = image.info.get(MADE_BY)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return None if digest is None else str(digest)
+
+
+def _write_png(path: Path, image: Image.Image, digest: str) -> None:
+    note = PngInfo()
+    note.add_text(MADE_BY, digest)
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=note)

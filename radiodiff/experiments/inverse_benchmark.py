@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +13,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from radiodiff.cli import open_run_directory, provenance, write_json
-from radiodiff.data.measurements import Measurements, block_mask, measure, pixel_mask
-from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
-from radiodiff.errors import InputError
+from radiodiff.cli import open_run_directory, provenance
+from radiodiff.data.radiomapseer import Sample, build_dataset
 from radiodiff.evaluation import metrics
+from radiodiff.evaluation.predictions import score_maps
+from radiodiff.evaluation.settings import MetricConfig
+from radiodiff.experiments.batches import MapBatch, make_batch
+from radiodiff.experiments.sampling import load_pipeline, reconstruct
 from radiodiff.experiments.settings import InverseConfig
+from radiodiff.files import write_json, write_text
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
-from radiodiff.inverse.prior import load_guided_diffusion
 from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
 from radiodiff.units import model_to_gray
 
 NORMAL_90 = 1.6449
 """Half width of a normal distribution's 90 % interval in standard deviations."""
 METHOD = "radiodiff-inverse"
-
-
-def load_pipeline(prior: Path, device: str, dtype: str) -> RadioDiffInversePipeline:
-    """Load a prior for inference.
-
-    Args:
-        prior: directory of a diffusers DDPM pipeline, or a file of guided-diffusion weights.
-        device: a torch device.
-        dtype: precision of the network.
-
-    Raises:
-        InputError: there is no prior at this path, or the device is absent.
-    """
-    if not prior.is_file() and not (prior / "model_index.json").is_file():
-        raise InputError(
-            f"{prior}: no prior there (model_index.json is missing); train one with "
-            "scripts/train_prior.py or name a diffusers DDPM directory"
-        )
-    try:
-        if prior.is_file():
-            pipeline = RadioDiffInversePipeline(*load_guided_diffusion(prior))
-        else:
-            pipeline = RadioDiffInversePipeline.from_pretrained(str(prior), local_files_only=True)
-        pipeline = pipeline.to(device)
-    except InputError:
-        raise
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
-        message = str(error).splitlines()[0]
-        raise InputError(f"{prior}: the prior cannot be loaded on {device}: {message}") from None
-    # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
-    torch.nn.Module.to(pipeline.unet, dtype=getattr(torch, dtype))
-    pipeline.unet.eval().to(memory_format=torch.channels_last)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+CONVENTIONS = MetricConfig(rmse_unit="model")
+"""Those of RadioDiff-Inverse, Tables I-III."""
 
 
 def run_benchmark(config: InverseConfig) -> dict[str, Any]:
@@ -75,15 +44,17 @@ def run_benchmark(config: InverseConfig) -> dict[str, Any]:
         InputError: prior, data or output directory cannot be used.
     """
     pipeline = load_pipeline(config.prior, config.device, config.dtype)
-    dataset = build_dataset(config.data, config.part)
+    dataset = build_dataset(config.data.model_copy(update={"prompt_features": ()}), config.part)
     directory = open_run_directory(config.output, config)
     count = min(len(dataset), config.max_maps or len(dataset))
     rows: list[dict[str, Any]] = []
     kept: dict[str, Any] = {}
     with tqdm(total=count * len(config.seeds), desc="maps") as bar:
         for seed in config.seeds:
-            for items, measurements in _batches(dataset, count, seed, config):
-                scored, maps = _reconstruct(pipeline, items, measurements, seed, config)
+            for first in range(0, count, config.batch_size):
+                indices = range(first, min(first + config.batch_size, count))
+                batch, items = make_batch(dataset, indices, seed, config.measurements)
+                scored, maps = _reconstruct(pipeline, batch, items, seed, config)
                 rows += scored
                 kept = kept or maps
                 bar.update(len(items))
@@ -98,53 +69,21 @@ def run_benchmark(config: InverseConfig) -> dict[str, Any]:
     return summary
 
 
-def _batches(
-    dataset: RadioMapSeer, count: int, seed: int, config: InverseConfig
-) -> Iterator[tuple[list[Sample], Measurements]]:
-    for first in range(0, count, config.batch_size):
-        indices = range(first, min(first + config.batch_size, count))
-        items = [dataset[index] for index in indices]
-        observed = [
-            _observe(item, index, seed, config) for item, index in zip(items, indices, strict=True)
-        ]
-        fields = [(m.values, m.mask, m.noise_std) for m in observed]
-        values, masks, sigmas = (torch.cat(field) for field in zip(*fields, strict=True))
-        yield items, Measurements(values, masks, sigmas)
-
-
-def _observe(item: Sample, index: int, seed: int, config: InverseConfig) -> Measurements:
-    """Measure one map; mask and noise follow from the seed and the map's index alone."""
-    generator = np.random.default_rng((seed, index))
-    buildings = item["buildings"][0].numpy()
-    ratio, aware = config.mask.missing_ratio, config.mask.aware
-    if config.mask.kind == "pixel":
-        mask = pixel_mask(buildings.shape, ratio, generator, buildings if aware else None)
-    else:
-        mask = block_mask(buildings.shape, ratio, generator, buildings, aware)
-    noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
-    pixels = torch.from_numpy(mask)[None, None]
-    measured = measure(item["gain"][None], pixels, config.noise_std, noise, config.quantise_db)
-    return measured.with_buildings(item["buildings"][None]) if aware else measured
-
-
 def _reconstruct(
     pipeline: RadioDiffInversePipeline,
+    batch: MapBatch,
     items: list[Sample],
-    measurements: Measurements,
     seed: int,
     config: InverseConfig,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    measurements = batch.measurements
+    assert measurements is not None
     began = time.perf_counter()
-    generators = [
-        torch.Generator(config.device).manual_seed(_particle_seed(seed, item["name"]))
-        for item in items
-    ]
-    output = pipeline(
-        measurements,
-        buildings=torch.stack([i["buildings"] for i in items]) if config.mask.aware else None,
+    output = reconstruct(
+        pipeline,
+        batch,
         num_particles=config.num_particles,
         num_inference_steps=config.num_inference_steps,
-        generator=generators,
         sampler=config.sampler,
         refinement=config.refinement,
         shadow_threshold=config.shadow_threshold,
@@ -199,13 +138,14 @@ def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> d
     """
     gray = model_to_gray(gain).clamp(0.0, 1.0)
     truth, buildings = model_to_gray(item["gain"]), item["buildings"]
+    scores = score_maps(gray, truth, CONVENTIONS)
     ious = metrics.building_ious(shadows, item["buildings_png"], buildings)
     return {
-        "psnr": float(metrics.psnr(gray, truth)),
-        "ssim": float(metrics.ssim(gray, truth)),
-        "rmse_model": float(metrics.rmse(gray, truth, "model")),
+        "psnr": float(scores["psnr"]),
+        "ssim": float(scores["ssim"]),
+        "rmse_model": float(scores["rmse"]),
         "rmse_db": float(metrics.rmse(gray, truth, "db")),
-        "nmse": float(metrics.nmse(gray, truth)),
+        "nmse": float(scores["nmse"]),
         **{name: float(value) for name, value in ious.items()},
         "sensing_term": sensing_term(buildings.numpy(), shadows.numpy()),
         "transmitter_m": float(metrics.transmitter_error_m(transmitter, item["transmitter"])),
@@ -261,17 +201,10 @@ def format_summary(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _particle_seed(seed: int, name: str) -> int:
-    map_id, transmitter = (int(part) for part in name.split("_"))
-    return int(np.random.default_rng((seed, map_id, transmitter, 1)).integers(2**62))
-
-
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     fields = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, restval="")
     writer.writeheader()
     writer.writerows(rows)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text.getvalue(), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text.getvalue())

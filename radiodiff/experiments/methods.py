@@ -1,7 +1,8 @@
 """Anything that predicts radio maps, behind one call, to be run over a dataset.
 
-A method is a function of a :class:`MapBatch` that returns gray maps. Those of this package are in
-:data:`METHODS` by name, or are loaded from what their training exported. A custom one is a function
+A method is a function of a :class:`~radiodiff.experiments.batches.MapBatch` that returns gray maps.
+Those of this package are in :data:`METHODS` by name, or are loaded from what their training
+exported. A custom one is a function
 
     def my_method(batch: MapBatch) -> Tensor: ...
 
@@ -12,25 +13,26 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from radiodiff.data.measurements import Measurements
-from radiodiff.data.prompts import PAPER_PROMPT
-from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
-from radiodiff.data.settings import DataConfig
+from radiodiff.data.prompts import PAPER_PROMPT, Fact
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
-from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.batches import MapBatch, make_batch
+from radiodiff.experiments.sampling import load_pipeline, reconstruct
 from radiodiff.experiments.settings import MethodSettings
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.models.baselines.pipeline import BaselinePipeline
-from radiodiff.training.stream import mix_seed
 from radiodiff.units import model_to_gray
 
 RADIODIFF_STEPS = 5
@@ -38,27 +40,18 @@ INVERSE_STEPS = 100
 
 
 @dataclass(frozen=True)
-class MapBatch:
-    """What methods are shown of N maps.
+class Prediction:
+    """What a method may return besides gray maps."""
 
-    Attributes:
-        prompt: (N, C, H, W) in [-1, 1], the channels that the method asked for.
-        measurements: of the N maps, or None where the benchmark gives none.
-        names: such as "12_7", map and transmitter.
-        seeds: one for each map; all randomness of a method comes from it, so that a map does not
-            depend on the batch it is in.
-    """
-
-    prompt: Tensor
-    measurements: Measurements | None
-    names: tuple[str, ...]
-    seeds: tuple[int, ...]
+    gray: Tensor
+    """(N, H, W) gray."""
+    building_mask: Tensor
+    """(N, H, W) bool: the buildings that the method found. Without it they are the pixels of the
+    map below its shadow threshold (:func:`radiodiff.inverse.sensing.shadow_mask`)."""
 
 
-Predict = Callable[[MapBatch], Tensor]
+Predict = Callable[[MapBatch], Tensor | Prediction]
 """Returns (N, H, W) gray; values outside [0, 1] are clipped afterwards."""
-Observe = Callable[[Sample, int], Measurements]
-"""Measures a sample from a seed, (1, 1, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,8 @@ class Method:
 
     Attributes:
         predict: maps of a batch.
-        prompt_features: channels of the prompt, in order.
+        prompt_features: channels of the prompt, in order; () for a method that does not look at it.
+            Where one of them follows from what a scenario withholds, the method cannot run.
         needs_measurements: it cannot do without.
     """
 
@@ -83,12 +77,14 @@ class PredictedMap:
     Attributes:
         name: such as "12_7".
         gray: (H, W) in [0, 1], on the scale that the data's threshold gives the truth.
+        building_mask: (H, W) bool, the buildings that the method found; None where it finds none.
         truth: (H, W) gray.
-        buildings: (H, W) bool.
+        buildings: (H, W) bool, the true ones.
     """
 
     name: str
     gray: Tensor
+    building_mask: Tensor | None
     truth: Tensor
     buildings: Tensor
 
@@ -103,7 +99,7 @@ def _interpolation(interpolate: Callable[..., object]) -> Method:
         ]
         return model_to_gray(torch.stack(maps))
 
-    return Method(predict, ("buildings",), needs_measurements=True)
+    return Method(predict, (), needs_measurements=True)
 
 
 METHODS: dict[str, Method] = {
@@ -137,8 +133,8 @@ def load_method(settings: MethodSettings) -> Method:
     if ":" in source:
         return _from_module(source)
     raise InputError(
-        f"method {source!r}: no such folder, and none of {', '.join(METHODS)}; a custom "
-        "function is named package.module:function"
+        f"method {source!r}: no such folder, and none of {', '.join(METHODS)}; a custom function "
+        "is named package.module:function"
     )
 
 
@@ -149,7 +145,8 @@ def predict_maps(
     *,
     batch_size: int = 8,
     max_maps: int | None = None,
-    observe: Observe | None = None,
+    protocol: MeasurementProtocol | None = None,
+    known: Sequence[Fact] | None = None,
     seed: int = 0,
 ) -> Iterator[PredictedMap]:
     """Run a method over one part of a dataset.
@@ -160,18 +157,20 @@ def predict_maps(
         part: of the split.
         batch_size: maps in one call of the method.
         max_maps: the first N maps; None takes all.
-        observe: measures every map; None gives no measurements.
+        protocol: how the maps are measured; None gives no measurements.
+        known: what of a scene is shown; None takes
+            :func:`radiodiff.experiments.batches.known_facts`.
         seed: the seeds of measurements and of methods follow from it and the map's name.
 
     Raises:
-        InputError: the data cannot be read, the method needs measurements and ``observe`` is None,
-            or the method returns no finite maps of the right shape.
+        InputError: the data cannot be read, the method needs measurements and there is no protocol,
+            it asks for what is unknown, or it returns no finite maps of the right shape.
     """
     dataset = open_for(method, data, part)
     count = min(len(dataset), max_maps or len(dataset))
     for first in range(0, count, batch_size):
         indices = range(first, min(first + batch_size, count))
-        yield from predict_batch(method, dataset, indices, observe=observe, seed=seed)
+        yield from predict_batch(method, dataset, indices, seed, protocol, known)
 
 
 def open_for(method: Method, data: DataConfig, part: Part) -> RadioMapSeer:
@@ -180,52 +179,39 @@ def open_for(method: Method, data: DataConfig, part: Part) -> RadioMapSeer:
     return build_dataset(data.model_copy(update=features), part)
 
 
-def make_batch(
-    dataset: RadioMapSeer, indices: Sequence[int], observe: Observe | None, seed: int
-) -> tuple[MapBatch, list[Sample]]:
-    """Read some maps of a dataset and measure them; see :func:`predict_maps`."""
-    items = [dataset[index] for index in indices]
-    seeds = [mix_seed(seed, *dataset.pairs[index]) for index in indices]
-    batch = MapBatch(
-        prompt=torch.stack([item["prompt"] for item in items]),
-        measurements=None if observe is None else _observe_all(observe, items, seeds),
-        names=tuple(item["name"] for item in items),
-        seeds=tuple(seeds),
-    )
-    return batch, items
-
-
 def predict_batch(
     method: Method,
     dataset: RadioMapSeer,
     indices: Sequence[int],
-    *,
-    observe: Observe | None = None,
     seed: int = 0,
+    protocol: MeasurementProtocol | None = None,
+    known: Sequence[Fact] | None = None,
 ) -> list[PredictedMap]:
     """Run a method over some maps of a dataset that :func:`open_for` opened, in one call.
 
     Raises:
         InputError: as :func:`predict_maps`.
     """
-    if method.needs_measurements and observe is None:
+    if method.needs_measurements and protocol is None:
         raise InputError("the method needs measurements, and none are made here")
-    batch, items = make_batch(dataset, indices, observe, seed)
-    gray = _checked(method.predict(batch), (len(items), *dataset.shape))
+    batch, items = make_batch(dataset, indices, seed, protocol, known)
+    found = method.predict(batch)
+    shape = (len(items), *dataset.shape)
+    masks: list[Tensor | None] = [None] * len(items)
+    if isinstance(found, Prediction):
+        gray, mask = _checked(found.gray, shape), found.building_mask.detach().cpu()
+        if mask.dtype != torch.bool or mask.shape != shape:
+            raise InputError(
+                f"the method returned a building mask {tuple(mask.shape)} {mask.dtype}, expected "
+                f"{shape} torch.bool"
+            )
+        masks = list(mask)
+    else:
+        gray = _checked(found, shape)
     return [
-        PredictedMap(item["name"], one, model_to_gray(item["gain"][0]), item["buildings"][0])
-        for item, one in zip(items, gray, strict=True)
+        PredictedMap(item["name"], one, mask, model_to_gray(item["gain"][0]), item["buildings"][0])
+        for item, one, mask in zip(items, gray, masks, strict=True)
     ]
-
-
-def _observe_all(observe: Observe, items: list[Sample], seeds: list[int]) -> Measurements:
-    drawn = [observe(item, seed) for item, seed in zip(items, seeds, strict=True)]
-    noise = [one.noise_std for one in drawn if one.noise_std is not None]
-    return Measurements(
-        torch.cat([one.values for one in drawn]),
-        torch.cat([one.mask for one in drawn]),
-        torch.cat(noise) if len(noise) == len(drawn) else None,
-    )
 
 
 def _checked(gray: object, shape: tuple[int, ...]) -> Tensor:
@@ -250,11 +236,20 @@ def _from_directory(directory: Path, settings: MethodSettings) -> Method:
     return _inverse(directory, settings)  # any diffusers pipeline with a prior and its schedule
 
 
+def import_here(name: str) -> ModuleType:
+    """Import a module that is installed or lies in the current folder, as ``python -m`` would."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
+
+
 def _from_module(source: str) -> Method:
     module, _, name = source.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = getattr(import_here(module), name)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
         raise InputError(f"method {source!r}: cannot be imported ({error})") from None
     if not callable(found) and not isinstance(found, Method):
         raise InputError(f"method {source!r}: neither a function nor a Method")
@@ -288,16 +283,15 @@ def _inverse(directory: Path, settings: MethodSettings) -> Method:
     pipeline = load_pipeline(directory, settings.device, settings.dtype)
     steps = settings.num_inference_steps or INVERSE_STEPS
 
-    def predict(batch: MapBatch) -> Tensor:
-        assert batch.measurements is not None
-        output = pipeline(
-            batch.measurements,
+    def predict(batch: MapBatch) -> Prediction:
+        output = reconstruct(
+            pipeline,
+            batch,
             num_particles=settings.num_particles,
             num_inference_steps=steps,
-            generator=[torch.Generator(settings.device).manual_seed(s) for s in batch.seeds],
             sampler=settings.sampler,
             refinement=settings.refinement,
         )
-        return model_to_gray(output.mean[:, 0])
+        return Prediction(model_to_gray(output.mean[:, 0]), output.building_mask[:, 0])
 
-    return Method(predict, ("buildings",), needs_measurements=True)
+    return Method(predict, (), needs_measurements=True)

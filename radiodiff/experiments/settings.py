@@ -8,22 +8,11 @@ from typing import Literal
 from pydantic import Field
 
 from radiodiff.config import Settings
-from radiodiff.data.settings import DataConfig
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.settings import Mode
 from radiodiff.inverse.sampler import AnySampler
 from radiodiff.inverse.settings import Interpolator, RefinementSettings
-
-
-class MaskSettings(Settings):
-    """Which pixels are observed."""
-
-    kind: Literal["pixel", "block"] = "pixel"
-    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
-    missing_ratio: float = Field(ge=0, lt=1)
-    """Share of pixels that are not observed."""
-    aware: bool = False
-    """Building pixels are known as well, exactly, and the ratio counts outdoor pixels only."""
 
 
 class SamplerSettings(Settings):
@@ -61,19 +50,14 @@ class InverseConfig(SamplerSettings):
     """Part of the split."""
     max_maps: int | None = Field(default=None, ge=1)
     """Take the first N maps of the part; null takes all."""
-    mask: MaskSettings
-    """Which pixels are observed."""
-    noise_std: float = Field(ge=0)
-    """Sigma of the measurements, model range [-1, 1] as in the paper."""
-    quantise_db: float | None = Field(default=None, gt=0)
-    """Measurements are rounded to this step in dB, e.g. 1 as handsets do; the rounding error
-    is added to the stated noise."""
+    measurements: MeasurementProtocol
+    """How every map is measured."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Every seed draws other masks, noise and particles."""
     batch_size: int = Field(default=1, ge=1)
     """Maps reconstructed together; the result does not depend on it."""
     baselines: tuple[Interpolator, ...] = ("nearest", "linear")
-    """Interpolators run beside it on the same samples."""
+    """Interpolators run beside it on the same measurements."""
 
 
 class GenerateConfig(Settings):
@@ -86,6 +70,7 @@ class GenerateConfig(Settings):
     data: DataConfig
     """The cities and transmitters. ``prompt_features`` must be those of the model."""
     part: Part = "test"
+    """Part of the split that is generated."""
     max_maps: int | None = Field(default=None, ge=1)
     """Generate the first N maps of the part; null generates all."""
     num_inference_steps: int = Field(ge=1)
@@ -130,13 +115,11 @@ class DemoConfig(SamplerSettings):
     """Transmitters in that city."""
     sampling_steps: int = Field(ge=1)
     """Steps of RadioDiff."""
-    missing_ratio: float = Field(gt=0, lt=1)
-    """Share of pixels without a measurement."""
-    noise_std: float = Field(ge=0)
-    """Noise of a measurement, model range."""
+    measurements: MeasurementProtocol
+    """How the maps are measured for RadioDiff-Inverse."""
     survey: SurveyDemo
     seed: int = Field(ge=0)
-    """Of measurements, particles and measurements."""
+    """Of measurements, particles and the survey."""
 
 
 class SamplingSettings(Settings):

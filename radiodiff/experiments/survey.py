@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from radiodiff.cli import open_run_directory, provenance, write_json
+from radiodiff.cli import open_run_directory, provenance
 from radiodiff.data.survey import Survey, place_survey
 from radiodiff.data.surveys.samples import SurveySamples, dropped_lines, read_samples
 from radiodiff.data.surveys.settings import SurveySettings
-from radiodiff.experiments.inverse_benchmark import load_pipeline
+from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.settings import SamplerSettings
 from radiodiff.experiments.survey_buildings import check_samples_outside, read_buildings
 from radiodiff.experiments.survey_field import (
@@ -35,6 +35,7 @@ from radiodiff.experiments.survey_held_out import (
     separate_held_out,
     write_held_out,
 )
+from radiodiff.files import write_json
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.sensing import truncation_floor

@@ -19,7 +19,6 @@ import shapely
 from matplotlib import colormaps
 from PIL import Image
 
-from radiodiff.cli import write_json
 from radiodiff.data import geodesy
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.data.surveys.samples import SurveySamples
@@ -27,6 +26,7 @@ from radiodiff.data.text_files import file_hash
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import GAIN_COLOURS
 from radiodiff.experiments.survey_figure import COLOUR_QUANTILES, draw_survey_map
+from radiodiff.files import write_json
 from radiodiff.inverse.sensing import outlines
 
 SOURCES = "source.json"

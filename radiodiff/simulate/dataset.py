@@ -28,23 +28,23 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from radiodiff.cli import provenance
+from radiodiff.data.settings import Simulation
 from radiodiff.errors import InputError
+from radiodiff.files import PARTIAL, write_atomic
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
 from radiodiff.simulate.geometry import snap_polygons
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.procedural import procedural_city
-from radiodiff.simulate.settings import SimulateConfig, Simulation
+from radiodiff.simulate.settings import SimulateConfig
 from radiodiff.simulate.tree import (
     INDEX,
     MANIFEST,
-    PARTIAL,
     encode_index,
     encode_layout,
     encode_png,
     gain_path,
     layout_paths,
-    write_atomic,
 )
 from radiodiff.simulate.variation import draw_footprints, draw_path_loss
 from radiodiff.units import db_to_level

@@ -15,9 +15,10 @@ import shapely
 from radiodiff.data.images import read_levels
 from radiodiff.data.prompts import Scene
 from radiodiff.errors import InputError
+from radiodiff.files import write_atomic
 from radiodiff.simulate.dominant_path import path_gain
 from radiodiff.simulate.path_loss_model import constants
-from radiodiff.simulate.tree import encode_png, write_atomic
+from radiodiff.simulate.tree import encode_png
 from radiodiff.units import RESOLUTION_M, db_to_level, gray_to_model, level_to_gray
 
 _OF_LEVEL = gray_to_model(level_to_gray(np.arange(256, dtype=np.uint8)))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
+from radiodiff.data.settings import Simulation
 
 MIN_SIZE, MAX_SIZE = 32, 1024
 """Sides of a layout in pixels."""
 
 Range = tuple[float, float]
 """Least and greatest value."""
-
-Simulation = Literal["DPM", "carsDPM", "IRT2", "carsIRT2", "IRT4", "carsIRT4"]
 
 
 class GeoJsonCity(Settings):
@@ -54,7 +52,9 @@ class Variation(Settings):
     diffraction_std: float = Field(ge=0)
     """Of offset and slope of the loss of a diffraction, as a share of them."""
     breakpoint_std_degree: float = Field(ge=0)
+    """Of the angle from which on a diffraction loses no more."""
     roof_height_std_m: float = Field(ge=0)
+    """Of the height of the roofs above the antennas."""
     roof_part_m: Range
     """Range of the longest part of a wall that has one roof point, uniform in the logarithm."""
     roof_crossing_db: Range

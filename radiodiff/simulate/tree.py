@@ -23,7 +23,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -32,16 +31,13 @@ from PIL import Image
 
 from radiodiff.data.footprints import rings_of
 from radiodiff.data.polygons import PNG_RULE, rasterise
-from radiodiff.errors import InputError
+from radiodiff.data.settings import Simulation
 from radiodiff.simulate.city import City
-from radiodiff.simulate.settings import Simulation
 
 LAYERS = {"buildings_complete": "buildings", "cars": "vehicles", "roads": "roads"}
 """Folder of a layer in the tree -> attribute of the city."""
 MANIFEST = "manifest.json"
 INDEX = "dataset.csv"
-PARTIAL = ".partial"
-"""Ending of the temporary files."""
 
 
 def gain_path(simulation: Simulation, map_id: int, tx: int) -> Path:
@@ -101,23 +97,6 @@ def encode_index(root: Path, map_ids: Iterable[int], simulations: Sequence[Simul
             gains = [gain_path(name, map_id, tx).as_posix() for name in simulations]
             table.writerow([map_id, tx, y, x, buildings, *gains])
     return buffer.getvalue().encode()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that is either absent or whole, whenever the process is killed.
-
-    Raises:
-        InputError: the disk is full or the folder cannot be written; nothing is left behind.
-    """
-    # The process id keeps apart the temporary files of a killed run's last breath and its restart.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _json(value: object) -> bytes:

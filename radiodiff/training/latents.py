@@ -26,9 +26,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from radiodiff.cli import open_run_directory, write_json
+from radiodiff.cli import open_run_directory
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
+from radiodiff.files import write_json
 from radiodiff.training.scoring import batches
 from radiodiff.training.settings import EncodeConfig
 from radiodiff.training.stream import Item, dihedral

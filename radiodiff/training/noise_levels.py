@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from radiodiff.data.measurements import BLOCK_SHAPE
+from radiodiff.data.masks import BLOCK_SHAPE
 from radiodiff.training.settings import NoiseLevels
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2

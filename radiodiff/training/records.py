@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from radiodiff.files import write_text
+
 
 class Records:
     """Writes the records of the main process; on other processes every call does nothing.
@@ -99,6 +101,4 @@ def _keep_lines_before(path: Path, first_step: int) -> None:
             break
         if step < first_step:
             kept.append(line + "\n")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    partial.replace(path)
+    write_text(path, "".join(kept))

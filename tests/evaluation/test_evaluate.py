@@ -172,6 +172,13 @@ def test_files_of_a_run(tree, predictions):
     before = (folder / "summary.json").read_bytes()
     with pytest.raises(InputError, match="another configuration"):
         evaluate_predictions(settings(tree, predictions, method="other"))
+    # The same maps under other conventions have a folder of their own.
+    conventions = {"rmse_unit": "db", "pixels": "outdoor"}
+    other = evaluate_predictions(
+        settings(tree, predictions, method="noisy", metrics=MetricConfig(**conventions))
+    )
+    found = json.loads((predictions / "scores-db-outdoor" / "summary.json").read_text())
+    assert found["mean"] == other.means() != scores.means()
     assert (folder / "summary.json").read_bytes() == before
 
 

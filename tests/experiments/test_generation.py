@@ -1,6 +1,7 @@
 """Maps generated on one process and on two; as a script, one of the two."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,13 +96,47 @@ def test_maps_of_another_configuration_are_not_mixed_in(work: Path, tmp_path: Pa
         generate_maps(configured(work, tmp_path, max_maps=1, seed=1))
 
 
+def test_a_map_that_other_weights_or_scenes_made_is_made_anew(
+    work: Path, tmp_path: Path, write_radio_maps: Callable[..., Path]
+) -> None:
+    """More maps or another batch size go on; new weights or buildings do not keep old maps."""
+    copy = tmp_path / "work"
+    shutil.copytree(work, copy)
+    output = tmp_path / "out"
+
+    def times() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (output / "maps").iterdir()}
+
+    generate_maps(configured(copy, output, max_maps=3))
+    before = times()
+    generate_maps(configured(copy, output, max_maps=5, batch_size=3))
+    after = times()
+    assert len(after) == 5
+    assert before.items() <= after.items()
+    # The buildings of one city are replaced in place.
+    layout = copy / "tree" / "png" / "buildings_complete" / "2.png"
+    levels = np.asarray(Image.open(layout)).copy()
+    gain = np.asarray(Image.open(copy / "tree" / "gain" / "DPM" / "2_0.png"))
+    levels[np.unravel_index(np.argsort(gain, axis=None)[100], gain.shape)] ^= 255
+    Image.fromarray(levels).save(layout)
+    generate_maps(configured(copy, output, max_maps=5))
+    redrawn = times()
+    assert {name for name in after if redrawn[name] != after[name]} == {"2_0.png"}
+    torch.manual_seed(1)
+    weights = RadioDiffPipeline.from_pretrained(copy / "model")
+    torch.nn.init.normal_(next(iter(weights.denoiser.parameters())))
+    weights.save_pretrained(copy / "model")
+    generate_maps(configured(copy, output, max_maps=5))
+    assert all(times()[name] != redrawn[name] for name in redrawn)
+
+
 def main(work: Path, output: Path) -> None:
     written: list[str] = []
     write = generation._write_png
 
-    def note(path: Path, image: Image.Image) -> None:
+    def note(path: Path, image: Image.Image, digest: str) -> None:
         written.append(path.name)
-        write(path, image)
+        write(path, image, digest)
 
     generation._write_png = note
     generate_maps(configured(work, output))

@@ -19,8 +19,7 @@ def config(prior, root, output, **changes):
             "output": output,
             "prior": prior,
             "data": {"root": root, "split": "all"},
-            "mask": {"missing_ratio": 0.8},
-            "noise_std": 0.05,
+            "measurements": {"missing_ratio": 0.8, "noise_std": 0.05},
             "num_particles": 2,
             "num_inference_steps": 3,
             **changes,
@@ -46,7 +45,7 @@ def test_every_map_seed_and_method_has_a_row(prior_directory, tree, tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     psnr = [float(r["psnr"]) for r in rows if r["method"] == "kriging"]
     assert summary["kriging"]["psnr"]["mean"] == pytest.approx(np.mean(psnr))
-    assert summary["provenance"]["config"]["noise_std"] == 0.05
+    assert summary["provenance"]["config"]["measurements"]["noise_std"] == 0.05
     assert not list((tmp_path / "run").glob("*.partial*"))
 
 
@@ -62,8 +61,10 @@ def test_results_do_not_depend_on_the_batch_size(prior_directory, tree, tmp_path
 
 @pytest.mark.parametrize(("kind", "aware"), [("pixel", True), ("block", False), ("block", True)])
 def test_masks_and_awareness_reach_the_samples(prior_directory, tree, tmp_path, kind, aware):
-    mask = {"kind": kind, "aware": aware, "missing_ratio": 0.8}
-    run_benchmark(config(prior_directory, tree, tmp_path / "run", mask=mask, max_maps=1))
+    protocol = {"kind": kind, "aware": aware, "missing_ratio": 0.8, "noise_std": 0.05}
+    run_benchmark(
+        config(prior_directory, tree, tmp_path / "run", measurements=protocol, max_maps=1)
+    )
     with np.load(tmp_path / "run" / "maps.npz") as arrays:
         reported, truth = arrays["observed"][0], arrays["truth"][0]
     observed, buildings = np.isfinite(reported), truth == -1
@@ -76,9 +77,8 @@ def test_masks_and_awareness_reach_the_samples(prior_directory, tree, tmp_path, 
 
 
 def test_rounded_measurements_reach_the_samples(prior_directory, tree, tmp_path):
-    run_benchmark(
-        config(prior_directory, tree, tmp_path, noise_std=0.0, quantise_db=4.0, num_particles=1)
-    )
+    protocol = {"missing_ratio": 0.8, "noise_std": 0.0, "quantise_db": 4.0}
+    run_benchmark(config(prior_directory, tree, tmp_path, measurements=protocol, num_particles=1))
     with np.load(tmp_path / "maps.npz") as maps:
         reported = maps["observed"][np.isfinite(maps["observed"])]
     decibels = model_to_db(reported.astype(np.float64))

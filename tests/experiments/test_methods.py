@@ -1,14 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from radiodiff.data.measurements import Measurements, measure, pixel_mask
-from radiodiff.data.radiomapseer import Sample
-from radiodiff.data.settings import DataConfig
+from radiodiff.data.measurements import Measurements
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.diffusion.decoupled import DecoupledScheduler
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
@@ -30,6 +28,8 @@ from radiodiff.models.baselines.uvmnet import UVMNet
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
 
+PROTOCOL = MeasurementProtocol(missing_ratio=0.8, noise_std=0.02)
+
 
 @pytest.fixture(scope="module")
 def data(
@@ -42,18 +42,12 @@ def data(
     return DataConfig(root=root, split="all")
 
 
-def observe(item: Sample, seed: int) -> Measurements:
-    mask = pixel_mask((32, 32), 0.8, np.random.default_rng(seed))
-    noise = torch.Generator().manual_seed(seed)
-    return measure(item["gain"][None], torch.from_numpy(mask)[None, None], 0.02, noise)
-
-
 def run(method: Method, data: DataConfig, **options: object) -> Tensor:
     return torch.stack([one.gray for one in predict_maps(method, data, "test", **options)])
 
 
 def test_interpolators_are_methods(data: DataConfig) -> None:
-    maps = list(predict_maps(METHODS["kriging"], data, "test", observe=observe, max_maps=2))
+    maps = list(predict_maps(METHODS["kriging"], data, "test", protocol=PROTOCOL, max_maps=2))
     assert [one.name for one in maps] == ["1_0", "1_1"]
     assert all(nmse(one.gray, one.truth).item() < 0.2 for one in maps)
     assert all((one.truth[one.buildings] == 0).all() for one in maps)
@@ -64,7 +58,7 @@ def test_interpolators_are_methods(data: DataConfig) -> None:
         shown.append(batch.measurements)
         return torch.zeros(2, 32, 32)
 
-    run(Method(record), data, observe=observe, max_maps=2)
+    run(Method(record, ()), data, protocol=PROTOCOL, max_maps=2)
     (measured,) = shown
     model = kriging(measured.values[1, 0].numpy(), measured.mask[1, 0].numpy())
     expected = torch.from_numpy((model + 1) / 2).float().clamp(0, 1)
@@ -95,7 +89,7 @@ def test_methods_are_registered_by_name(data: DataConfig, monkeypatch: pytest.Mo
     assert (run(load_method(MethodSettings(source="mine")), data) == 0.25).all()
     with pytest.raises(InputError, match="'mine': the name is taken"):
         register("mine", lambda batch: batch.prompt[:, 0])
-    with pytest.raises(InputError, match=r"no such folder, and none of nearest, .*, mine; a func"):
+    with pytest.raises(InputError, match=r"no such folder, and none of nearest, .*, mine; a c"):
         load_method(MethodSettings(source="yours"))
 
 
@@ -134,6 +128,7 @@ def test_a_saved_baseline_is_a_method(
     takes_measurements: bool, data: DataConfig, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
+    aware = PROTOCOL.model_copy(update={"aware": True})
     network = UVMNet(2 + takes_measurements, (2, 3, 3), grid=4, states=2, hidden=2).eval()
     pipeline = BaselinePipeline(network, ["transmitter", "buildings"], takes_measurements)
     pipeline.save_pretrained(tmp_path)
@@ -146,8 +141,8 @@ def test_a_saved_baseline_is_a_method(
         shown.append(batch)
         return batch.prompt[:, 0]
 
-    run(Method(record, method.prompt_features), data, observe=observe)
-    maps = run(method, data, observe=observe)
+    run(Method(record, method.prompt_features), data, protocol=aware)
+    maps = run(method, data, protocol=aware)
     (batch,) = shown
     assert torch.allclose(maps, pipeline(batch.prompt, batch.measurements), atol=1e-6)
 
@@ -186,13 +181,13 @@ def test_a_saved_prior_is_a_method(data: DataConfig, tmp_path: Path) -> None:
     method = load_method(
         MethodSettings(source=str(tmp_path), num_inference_steps=3, num_particles=2)
     )
-    maps = run(method, data, observe=observe, batch_size=2, max_maps=2)
+    maps = run(method, data, protocol=PROTOCOL, batch_size=2, max_maps=2)
     assert maps.shape == (2, 32, 32)
-    one = run(method, data, observe=observe, batch_size=1, max_maps=2)
+    one = run(method, data, protocol=PROTOCOL, batch_size=1, max_maps=2)
     assert torch.allclose(maps, one, atol=1e-4)
     fewer = load_method(
         MethodSettings(source=str(tmp_path), num_inference_steps=1, num_particles=2)
     )
-    assert not torch.allclose(maps, run(fewer, data, observe=observe, max_maps=2), atol=1e-4)
+    assert not torch.allclose(maps, run(fewer, data, protocol=PROTOCOL, max_maps=2), atol=1e-4)
     with pytest.raises(InputError, match="so no saved pipeline"):
         load_method(MethodSettings(source=str(tmp_path / "unet")))

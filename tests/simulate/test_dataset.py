@@ -15,7 +15,7 @@ from radiodiff.config import load_config
 from radiodiff.data.polygons import PNG_RULE, rasterise
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.errors import InputError
-from radiodiff.simulate import dataset, dominant_path, tree
+from radiodiff.simulate import dataset, dominant_path
 from radiodiff.simulate.city import City
 from radiodiff.simulate.dataset import choose_transmitters, simulate_dataset
 from radiodiff.simulate.settings import SimulateConfig
@@ -218,19 +218,6 @@ def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkey
     with pytest.raises(InputError, match=r"39 files need about .* GB, but 0\.0 GB are free"):
         simulate_dataset(config_of(tmp_path / "tree"))
     assert not (tmp_path / "tree").exists()
-
-
-def test_a_disk_that_fills_up_leaves_no_half_file(tmp_path, monkeypatch):
-    def full(self, content):
-        with self.open("wb") as file:
-            file.write(content[:10])
-        raise OSError(28, "No space left on device")
-
-    path = tmp_path / "gain" / "DPM" / "1_0.png"
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(InputError, match=r"1_0\.png: cannot be written \(No space left"):
-        tree.write_atomic(path, b"0" * 100)
-    assert not list(path.parent.iterdir())
 
 
 def test_transmitters_stand_outdoors_where_a_street_reaches():

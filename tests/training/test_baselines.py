@@ -1,10 +1,14 @@
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import pytest
 import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -13,9 +17,14 @@ from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.models.baselines.pipeline import BaselinePipeline, network_input
 from radiodiff.models.baselines.radiounet import RadioUNet
-from radiodiff.training import baselines
-from radiodiff.training.baseline_settings import BaselineExperiment, MeasurementSettings
-from radiodiff.training.baselines import BaselineTask, draw_measurements, train_baseline
+from radiodiff.training.baselines import radiounet, rmegan, uvmnet
+from radiodiff.training.baselines.common import (
+    BaselineTask,
+    draw_measurements,
+)
+from radiodiff.training.baselines.experiment import build_network, train_baseline
+from radiodiff.training.baselines.registry import BASELINES
+from radiodiff.training.baselines.settings import BaselineExperiment, MeasurementRanges
 from radiodiff.units import model_to_gray
 
 OPTIMIZER = {
@@ -115,7 +124,7 @@ def test_one_call_trains_and_exports_what_was_validated(
 ) -> None:
     config = experiment(root, tmp_path / "run", name)
     pipeline = train(config)
-    task = baselines.UVMNetTask if name == "uvmnet" else baselines.RMEGANTask
+    task = uvmnet.UVMNetTask if name == "uvmnet" else rmegan.RMEGANTask
     maps = validation(config)
     stage = task(config, maps)
     stage.averaged.load_state_dict(pipeline.network.state_dict())
@@ -133,7 +142,7 @@ def test_radiounet_is_trained_in_two_phases(with_measurements: BaselineExperimen
     run = with_measurements.output
     first_phase = RadioUNet.from_pretrained(run / "first_unet" / "model").state_dict()
     torch.manual_seed(0)
-    initial = baselines.build_network(with_measurements).state_dict()
+    initial = build_network(with_measurements).state_dict()
     final = BaselinePipeline.from_pretrained(run / "model").network.state_dict()
     moved_first = [
         key.split(".")[0] for key in initial if not torch.equal(initial[key], first_phase[key])
@@ -177,8 +186,8 @@ def test_the_second_phase_waits_for_the_first(
 def test_each_phase_is_scored_by_its_own_map(root: Path, tmp_path: Path) -> None:
     config = experiment(root, tmp_path, "radiounet")
     maps = validation(config)
-    first = baselines.FirstUNetTask(config, maps)
-    second = baselines.SecondUNetTask(config, maps, first.averaged)
+    first = radiounet.FirstUNetTask(config, maps)
+    second = radiounet.SecondUNetTask(config, maps, first.averaged)
     truth = model_to_gray(batch_of(maps)["gain"])
     with torch.no_grad():
         outputs = first.averaged(network_input(batch_of(maps)["prompt"], None))
@@ -205,10 +214,10 @@ def test_a_network_with_measurements_looks_at_them(with_measurements: BaselineEx
 def test_every_validation_map_has_measurements_of_its_own(
     with_measurements: BaselineExperiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = baselines.SecondUNetTask(
+    task = radiounet.SecondUNetTask(
         with_measurements,
         validation(with_measurements),
-        baselines.build_network(with_measurements),
+        build_network(with_measurements),
     )
     seen: list[Measurements] = []
 
@@ -238,7 +247,7 @@ def test_inputs_are_masks_of_0_and_1_and_gray_samples() -> None:
 
 @pytest.mark.parametrize("kind", ["pixel", "block"])
 def test_measurements_are_drawn_from_the_ranges_and_the_generator_alone(kind: str) -> None:
-    settings = MeasurementSettings.model_validate(MEASUREMENTS | {"kind": kind})
+    settings = MeasurementRanges.model_validate(MEASUREMENTS | {"kind": kind})
     gain = torch.rand(1, 48, 48) * 2 - 1
     buildings = torch.zeros(1, 48, 48, dtype=torch.bool)
     buildings[:, 10:20, 10:30] = True
@@ -263,7 +272,7 @@ def test_measurements_are_drawn_from_the_ranges_and_the_generator_alone(kind: st
 
 def test_the_gans_phases_train_their_own_networks(root: Path, tmp_path: Path) -> None:
     config = experiment(root, tmp_path, "rmegan", measurements=MEASUREMENTS)
-    task = baselines.RMEGANTask(config, validation(config))
+    task = rmegan.RMEGANTask(config, validation(config))
     discrimination, generation = (phase.objective for phase in task.phases)
     item = validation(config)[0]
     drawn = task.draw(item, torch.Generator().manual_seed(0))
@@ -286,7 +295,7 @@ def test_the_gans_phases_train_their_own_networks(root: Path, tmp_path: Path) ->
 
 def test_the_discriminators_loss_falls_when_it_is_right(root: Path, tmp_path: Path) -> None:
     config = experiment(root, tmp_path, "rmegan")
-    task = baselines.RMEGANTask(config, validation(config))
+    task = rmegan.RMEGANTask(config, validation(config))
 
     class Judge(nn.Module):
         def forward(self, gray: Tensor, x: Tensor) -> Tensor:
@@ -294,15 +303,15 @@ def test_the_discriminators_loss_falls_when_it_is_right(root: Path, tmp_path: Pa
             return torch.full((2, 1, 1, 1), 4.0 if right else -4.0)
 
     batch = batch_of(validation(config))
-    loss, logs = baselines.Discrimination(task.averaged, Judge())(batch, 0)
+    loss, logs = rmegan.Discrimination(task.averaged, Judge())(batch, 0)
     assert loss.item() == pytest.approx(0.0181, abs=1e-4)  # log(1 + exp(-4))
     assert (logs["logits_real"], logs["logits_fake"]) == (4.0, -4.0)
 
 
 def test_the_second_u_net_leaves_the_first_alone(root: Path, tmp_path: Path) -> None:
     config = experiment(root, tmp_path, "radiounet")
-    network = baselines.build_network(config)
-    task = baselines.SecondUNetTask(config, validation(config), network)
+    network = build_network(config)
+    task = radiounet.SecondUNetTask(config, validation(config), network)
     (phase,) = task.phases
     batch = batch_of(validation(config))
     loss, _ = phase.objective(batch, 0)
@@ -316,13 +325,52 @@ def test_the_second_u_net_leaves_the_first_alone(root: Path, tmp_path: Path) -> 
 
 def test_impossible_settings_are_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="0 <= least <= largest"):
-        MeasurementSettings.model_validate(MEASUREMENTS | {"noise_std": [0.2, 0.1]})
+        MeasurementRanges.model_validate(MEASUREMENTS | {"noise_std": [0.2, 0.1]})
     with pytest.raises(ValidationError, match="a ratio must be below 1"):
-        MeasurementSettings.model_validate(MEASUREMENTS | {"missing_ratio": [0.5, 1.0]})
+        MeasurementRanges.model_validate(MEASUREMENTS | {"missing_ratio": [0.5, 1.0]})
     with pytest.raises(ValidationError, match="'radiounet', 'uvmnet', 'rmegan'"):
         experiment(root, tmp_path, "radiounet", model={"name": "radionet"})
     with pytest.raises(InputError, match="so no saved BaselinePipeline"):
         BaselinePipeline.from_pretrained(tmp_path)
-    network = baselines.build_network(experiment(root, tmp_path, "radiounet"))
+    network = build_network(experiment(root, tmp_path, "radiounet"))
     with pytest.raises(InputError, match="input channels: found 3, the network has 2"):
         BaselinePipeline(network, ["buildings", "transmitter"], takes_measurements=True)
+
+
+def test_every_baseline_is_registered_under_the_name_of_its_settings() -> None:
+    for name, baseline in BASELINES.items():
+        assert baseline.settings.model_fields["name"].annotation == Literal[name]
+
+
+def test_a_network_of_another_file_loads_without_being_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved networks name their file, so a new one needs no line where networks are loaded."""
+
+    class Mine(ModelMixin, ConfigMixin):
+        config_name = "config.json"
+
+        @register_to_config
+        def __init__(self, in_channels: int = 2) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(in_channels, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)
+
+    module = ModuleType("radiodiff.models.baselines.mine")
+    Mine.__module__, Mine.__qualname__ = module.__name__, "Mine"
+    monkeypatch.setattr(module, "Mine", Mine, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    pipeline = BaselinePipeline(Mine(2), ["buildings", "transmitter"])
+    pipeline.save_pretrained(tmp_path)
+    prompt = torch.ones(1, 2, 8, 8)
+    loaded = BaselinePipeline.from_pretrained(tmp_path)
+    assert isinstance(loaded.network, Mine)
+    assert torch.equal(loaded(prompt), pipeline(prompt))
+    index = tmp_path / "model_index.json"
+    for other in ("os", "radiodiff.no_such_module", "radiodiff.cli"):
+        index.write_text(index.read_text().replace(module.__name__, other))
+        with pytest.raises(InputError, match="expected a BaselinePipeline with a network of radio"):
+            BaselinePipeline.from_pretrained(tmp_path)
+        index.write_text(index.read_text().replace(other, module.__name__))

@@ -1,8 +1,9 @@
 """The cells of a comparison: one method on one scenario with one seed, predicted and scored once.
 
-Predicted maps are kept as 8-bit images like the dataset's own, and the images are what is scored,
-so that methods of ours and maps of others are treated alike. Both maps and scores lie in the cache
-under a hash of what made them; a run that was killed goes on with the batch it was in.
+Predicted maps are kept as 16-bit images, and the images are what is scored; the rounding is too
+fine to show in a score. Both maps and scores lie in the cache under a hash of what made them: the
+maps' files, the weights or the code of the method, the code of this package, and the settings. A
+run that was killed goes on with the batch it was in.
 """
 
 from __future__ import annotations
@@ -12,31 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from radiodiff.cli import write_json
-from radiodiff.data.images import read_levels
-from radiodiff.data.measurements import Measurements
-from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
+from radiodiff.data.images import read_mask, write_gray, write_levels
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.data.settings import DataConfig
 from radiodiff.evaluation.metrics import building_ious
-from radiodiff.evaluation.predictions import score_maps
+from radiodiff.evaluation.predictions import read_prediction, score_maps
 from radiodiff.evaluation.settings import MetricConfig
-from radiodiff.experiments.methods import Method, Observe, open_for, predict_batch
-from radiodiff.experiments.reproduce.settings import ReproduceConfig, SampleSettings, Scenario
-from radiodiff.experiments.reproduce.sources import Source, digest_of, is_simulated
+from radiodiff.experiments.fingerprints import digest_code, digest_maps, digest_of
+from radiodiff.experiments.methods import Method, open_for, predict_batch
+from radiodiff.experiments.reproduce.settings import ReproduceConfig, Scenario
+from radiodiff.experiments.reproduce.sources import Source
+from radiodiff.files import write_json
 from radiodiff.inverse.sensing import shadow_mask
-from radiodiff.simulate.tree import MANIFEST
-from radiodiff.training.baseline_settings import MeasurementSettings
-from radiodiff.training.baselines import draw_measurements
-from radiodiff.units import gray_to_level, gray_to_model, level_to_gray, model_to_gray
+from radiodiff.units import gray_to_model, model_to_gray
+
+DATA_SHOWN = {"layout", "layout_version", "buildings", "threshold", "resolution_m"}
+"""Settings of the data, besides its files, that maps follow from."""
 
 
 @dataclass(frozen=True)
-class Scores:
+class CellScores:
     """Scores of one cell.
 
     Attributes:
@@ -53,25 +54,6 @@ def scenario_data(config: ReproduceConfig, scenario: Scenario) -> DataConfig:
     return config.data.model_copy(update={"simulation": scenario.simulation})
 
 
-def observer(samples: SampleSettings | None) -> Observe | None:
-    """Return what measures a map as a scenario says; None where it measures nothing."""
-    if samples is None:
-        return None
-    ratio, noise = samples.missing_ratio, samples.noise_std
-    settings = MeasurementSettings(
-        kind=samples.kind,
-        aware=samples.aware,
-        missing_ratio=(ratio, ratio),
-        noise_std=(noise, noise),
-    )
-
-    def observe(item: Sample, seed: int) -> Measurements:
-        generator = torch.Generator().manual_seed(seed)
-        return draw_measurements(item["gain"], item["buildings"], settings, generator)
-
-    return observe
-
-
 class Cells:
     """Predicts and scores the cells of a comparison, each once.
 
@@ -82,16 +64,7 @@ class Cells:
     def __init__(self, config: ReproduceConfig) -> None:
         self._config = config
         self._truths: dict[str, RadioMapSeer] = {}
-        root = config.data.root
-        manifest = root / MANIFEST
-        self._data_identity = {
-            **config.data.model_dump(mode="json", exclude={"cache", "prompt_features"}),
-            "root": str(root.resolve()),
-            "manifest": manifest.read_text(encoding="utf-8") if is_simulated(root) else None,
-            "part": config.part,
-            "max_maps": config.max_maps,
-            "batch_size": config.batch_size,
-        }
+        self._map_digests: dict[str, str] = {}
 
     def maps_folder(self, source: Source, scenario: Scenario, seed: int) -> Path:
         """Return the folder of the predicted maps of a cell."""
@@ -102,11 +75,11 @@ class Cells:
 
         Raises:
             InputError: as :func:`radiodiff.experiments.methods.predict_maps`.
+            WithheldError: the method asks for what the scenario does not show.
         """
         config = self._config
         folder = self.maps_folder(source, scenario, seed)
         dataset = open_for(method, scenario_data(config, scenario), config.part)
-        observe = observer(scenario.measurements)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "made_by.json", self._identity(source, scenario, seed))
         count = map_count(dataset, config)
@@ -116,9 +89,14 @@ class Cells:
                 paths = [folder / f"{dataset.name(index)}.png" for index in indices]
                 # A batch is predicted whole or not at all: rounding may depend on its size.
                 if not all(path.is_file() for path in paths):
-                    predicted = predict_batch(method, dataset, indices, observe=observe, seed=seed)
+                    predicted = predict_batch(
+                        method, dataset, indices, seed, scenario.measurements, scenario.known
+                    )
                     for path, one in zip(paths, predicted, strict=True):
-                        _write_png(path, one.gray)
+                        if one.building_mask is not None:
+                            levels = np.uint8(255) * one.building_mask.numpy()
+                            write_levels(_mask_path(path), levels)
+                        write_gray(path, one.gray.numpy())
                 bar.update(len(indices))
 
     def is_predicted(self, source: Source, scenario: Scenario, seed: int) -> bool:
@@ -132,13 +110,13 @@ class Cells:
         """Open the true maps of a scenario."""
         if scenario.simulation not in self._truths:
             data = scenario_data(self._config, scenario)
-            buildings = data.model_copy(update={"prompt_features": ("buildings",)})
-            self._truths[scenario.simulation] = build_dataset(buildings, self._config.part)
+            no_prompt = data.model_copy(update={"prompt_features": ()})
+            self._truths[scenario.simulation] = build_dataset(no_prompt, self._config.part)
         return self._truths[scenario.simulation]
 
     def scores(
         self, source: Source, scenario: Scenario, seed: int, conventions: MetricConfig
-    ) -> Scores:
+    ) -> CellScores:
         """Score the predicted maps of a cell, or return the scores found in the cache."""
         config = self._config
         asked = conventions.model_dump(exclude={"averaging"})
@@ -166,12 +144,17 @@ class Cells:
     def _score(
         self, dataset: RadioMapSeer, index: int, folder: Path, conventions: MetricConfig
     ) -> dict[str, float]:
-        gray = read_map(folder, dataset.name(index), dataset.shape)
+        name, tau = dataset.name(index), self._config.shadow_threshold
+        gray = read_map(folder, name, dataset.shape)
         item = dataset[index]
         truth, buildings = model_to_gray(item["gain"][0]), item["buildings"][0]
         where = ~buildings if conventions.pixels == "outdoor" else None
         values = score_maps(gray, truth, conventions, where)
-        shadows = shadow_mask(gray_to_model(gray).numpy(), self._config.shadow_threshold)
+        own = _mask_path(folder / f"{name}.png")
+        if tau is None and own.is_file():
+            shadows = read_mask(own, dataset.shape)
+        else:
+            shadows = shadow_mask(gray_to_model(gray).numpy(), tau)
         values |= building_ious(torch.from_numpy(shadows), item["buildings_png"][0], buildings)
         return {name: float(value) for name, value in values.items()}
 
@@ -180,13 +163,27 @@ class Cells:
             "method": source.identity,
             "scenario": scenario.model_dump(mode="json", exclude={"variant"}),
             "seed": seed,
-            "data": self._data_identity,
+            "data": self._data_identity(scenario),
+            "code": digest_code(),
+        }
+
+    def _data_identity(self, scenario: Scenario) -> dict[str, Any]:
+        """What the maps follow from: their files and order, not where they lie."""
+        config, dataset = self._config, self.truth(scenario)
+        count = map_count(dataset, config)
+        if scenario.simulation not in self._map_digests:
+            self._map_digests[scenario.simulation] = digest_maps(dataset, count)
+        return {
+            "files": self._map_digests[scenario.simulation],
+            "names": digest_of([dataset.name(index) for index in range(count)]),
+            **config.data.model_dump(mode="json", include=DATA_SHOWN),
+            "batch_size": config.batch_size,
         }
 
 
-def _as_scores(names: list[str], lists: dict[str, list[float]]) -> Scores:
+def _as_scores(names: list[str], lists: dict[str, list[float]]) -> CellScores:
     values = {key: torch.tensor(value, dtype=torch.float64) for key, value in lists.items()}
-    return Scores(tuple(names), values)
+    return CellScores(tuple(names), values)
 
 
 def map_count(dataset: RadioMapSeer, config: ReproduceConfig) -> int:
@@ -196,10 +193,9 @@ def map_count(dataset: RadioMapSeer, config: ReproduceConfig) -> int:
 
 def read_map(folder: Path, name: str, shape: tuple[int, int]) -> Tensor:
     """Read a predicted map, (H, W) gray."""
-    return torch.from_numpy(level_to_gray(read_levels(folder / f"{name}.png", shape)))
+    return torch.from_numpy(read_prediction(folder / f"{name}.png", shape))
 
 
-def _write_png(path: Path, gray: Tensor) -> None:
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(gray_to_level(gray.numpy())).save(partial, format="PNG")
-    partial.replace(path)
+def _mask_path(path: Path) -> Path:
+    """Return where the buildings lie that a method found in a map."""
+    return path.with_name("buildings") / path.name

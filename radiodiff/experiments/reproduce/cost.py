@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from radiodiff.data.settings import DataConfig
+from radiodiff.data.prompts import Fact
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
 from radiodiff.errors import InputError
-from radiodiff.experiments.methods import load_method, make_batch, open_for
-from radiodiff.experiments.reproduce.cells import observer
-from radiodiff.experiments.reproduce.settings import SampleSettings
+from radiodiff.experiments.batches import WithheldError, make_batch
+from radiodiff.experiments.methods import load_method, open_for
 from radiodiff.experiments.reproduce.sources import import_modules
 from radiodiff.experiments.settings import MethodSettings
 from radiodiff.memory import peak_memory
@@ -34,7 +34,8 @@ class CostRequest:
     imports: tuple[str, ...]
     data: DataConfig
     part: Part
-    samples: SampleSettings | None
+    protocol: MeasurementProtocol | None
+    known: tuple[Fact, ...] | None
     repeats: int
     threads: int
 
@@ -71,7 +72,7 @@ def measure_alone(request: CostRequest) -> Cost | None:
 
 
 def measure(request: CostRequest) -> Cost | None:
-    """Measure what a method costs; None where it needs measurements and there are none.
+    """Measure what a method costs; None where it needs measurements or a prompt that are not shown.
 
     Raises:
         InputError: the method or the maps cannot be loaded.
@@ -81,15 +82,18 @@ def measure(request: CostRequest) -> Cost | None:
     device = torch.device(request.settings.device)
     idle = 1024.0 * peak_memory(device)
     method = load_method(request.settings)
-    if method.needs_measurements and request.samples is None:
+    if method.needs_measurements and request.protocol is None:
         return None
     dataset = open_for(method, request.data, request.part)
     seconds = []
     for index in range(request.repeats + 1):
-        batch, _ = make_batch(dataset, [index % len(dataset)], observer(request.samples), seed=0)
+        batch, _ = make_batch(dataset, [index % len(dataset)], 0, request.protocol, request.known)
         _synchronise(device)
         began = time.perf_counter()
-        method.predict(batch)
+        try:
+            method.predict(batch)
+        except WithheldError:
+            return None
         _synchronise(device)
         seconds.append(time.perf_counter() - began)
     return Cost(statistics.median(seconds[1:]), 1024.0 * peak_memory(device), idle)

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from radiodiff.data.prompts import FACTS
 from radiodiff.data.radiomapseer import build_dataset
 from radiodiff.evaluation.figures import Curve, comparison_figure, curve_figure
 from radiodiff.evaluation.intervals import Estimate
-from radiodiff.experiments.methods import make_batch
-from radiodiff.experiments.reproduce.cells import map_count, observer, read_map, scenario_data
+from radiodiff.experiments.batches import make_batch
+from radiodiff.experiments.reproduce.cells import map_count, read_map, scenario_data
 from radiodiff.experiments.reproduce.header import warning
 from radiodiff.experiments.reproduce.settings import (
     CurvesFigure,
@@ -42,7 +43,7 @@ def maps_figure(figure: MapsFigure, config: ReproduceConfig, folder_of: FolderOf
     count = map_count(dataset, config)
     number = min(figure.maps, count)
     indices = [k * count // number for k in range(number)]
-    batch, items = make_batch(dataset, indices, observer(scenario.measurements), seed)
+    batch, items = make_batch(dataset, indices, seed, scenario.measurements, FACTS)
     inputs = {}
     if batch.measurements is not None and scenario.measurements is not None:
         values, mask = batch.measurements.values[:, 0], batch.measurements.mask[:, 0]

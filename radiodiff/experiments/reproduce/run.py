@@ -9,16 +9,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from radiodiff.cli import open_run_directory, write_json
+from radiodiff.cli import open_run_directory
 from radiodiff.config import load_config
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
 from radiodiff.evaluation.settings import MetricConfig
-from radiodiff.experiments.reproduce.cells import Cells, Scores, scenario_data
+from radiodiff.experiments.batches import WithheldError
+from radiodiff.experiments.fingerprints import digest_code, digest_of
+from radiodiff.experiments.reproduce.cells import Cells, CellScores, scenario_data
 from radiodiff.experiments.reproduce.cost import Cost, CostRequest, describe_device, measure_alone
 from radiodiff.experiments.reproduce.drawing import curves_figure, maps_figure
 from radiodiff.experiments.reproduce.header import header
@@ -32,8 +35,9 @@ from radiodiff.experiments.reproduce.settings import (
     ScoreTable,
     Shown,
 )
-from radiodiff.experiments.reproduce.sources import Source, digest_of, find_source, import_modules
+from radiodiff.experiments.reproduce.sources import Source, check_names, find_source
 from radiodiff.experiments.reproduce.tables import also_printed, cost_table, score_table
+from radiodiff.files import write_json, write_text
 from radiodiff.simulate.dataset import simulate_dataset
 from radiodiff.simulate.settings import SimulateConfig
 
@@ -50,7 +54,7 @@ def reproduce(config: ReproduceConfig) -> Path:
     """
     _check_device(config.device)
     directory = open_run_directory(config.output, config)
-    import_modules(config.imports)
+    check_names(config)
     if config.simulate is not None:
         overrides = [f"output={json.dumps(str(config.data.root))}"]
         simulate_dataset(load_config(config.simulate, SimulateConfig, overrides))
@@ -68,7 +72,8 @@ class Comparison:
         self._config = config
         self._cells = Cells(config)
         self._sources: dict[tuple[str, str], Source] = {}
-        self._cannot_run: set[tuple[tuple[str, str], Scenario]] = set()
+        self._cannot_run: dict[tuple[tuple[str, str], Scenario], str] = {}
+        """Method with variant and scenario -> why it does not run there."""
         for shown in self._all_shown():
             for method, scenario in self._pairs(shown):
                 self._find(method, scenario)
@@ -84,6 +89,7 @@ class Comparison:
             above = self._header(table)
             if isinstance(table, ScoreTable):
                 filled = score_table(name, table, config, self._scores)
+                filled = replace(filled, notes=(*filled.notes, *self._reasons(table)))
                 text = markdown(filled) + "\n" + also_printed(table)
             else:
                 device = describe_device(config.device)
@@ -91,9 +97,9 @@ class Comparison:
                 filled = cost_table(name, table, config, costs, device)
                 text = markdown(filled)
             path = directory / "tables" / name
-            _write(path.with_suffix(".md"), f"{above}\n{text}")
-            _write(path.with_suffix(".tex"), latex(filled, above))
-            _write(path.with_suffix(".csv"), csv_text(filled))
+            write_text(path.with_suffix(".md"), f"{above}\n{text}")
+            write_text(path.with_suffix(".tex"), latex(filled, above))
+            write_text(path.with_suffix(".csv"), csv_text(filled))
             report.append(text)
         for name, figure in config.figures.items():
             if isinstance(figure, CurvesFigure):
@@ -103,8 +109,19 @@ class Comparison:
             save_figure(drawn, directory / "figures" / f"{name}.png")
             report.append(f"![{figure.title}](figures/{name}.png)\n")
         path = directory / "report.md"
-        _write(path, "\n".join(report))
+        write_text(path, "\n".join(report))
         return path
+
+    def _reasons(self, shown: Shown) -> list[str]:
+        """Say which methods have no figures in a table, and why."""
+        reasons: dict[str, None] = {}
+        for method, scenario in self._pairs(shown):
+            key = self._key(method, scenario)
+            if key is None:
+                reasons[f"{method} does not run as {scenario.variant!r}: no such variant."] = None
+            elif (key, scenario) in self._cannot_run:
+                reasons[f"{method} does not run: {self._cannot_run[key, scenario]}."] = None
+        return list(reasons)
 
     def _header(self, *shown: Shown) -> str:
         pairs = [pair for one in shown for pair in self._pairs(one)]
@@ -139,7 +156,7 @@ class Comparison:
 
     def _scores(
         self, method: str, scenario: Scenario, seed: int, conventions: MetricConfig
-    ) -> Scores | None:
+    ) -> CellScores | None:
         source = self._runs(method, scenario)
         if source is None:
             return None
@@ -159,7 +176,8 @@ class Comparison:
             imports=config.imports,
             data=scenario_data(config, scenario),
             part=config.part,
-            samples=scenario.measurements,
+            protocol=scenario.measurements,
+            known=scenario.known,
             repeats=table.repeats,
             threads=torch.get_num_threads(),
         )
@@ -169,6 +187,7 @@ class Comparison:
             "scenario": scenario.model_dump(mode="json"),
             "root": str(config.data.root),
             "repeats": table.repeats,
+            "code": digest_code(),
         }
         path = config.cache / "costs" / f"{digest_of(identity)}.json"
         if not path.is_file():
@@ -202,10 +221,15 @@ class Comparison:
         method = source.load()
         print(f"predicting {key[0]} ({key[1]}): {len(missing)} of {len(cells)} cells", flush=True)
         for scenario, seed in missing:
+            if (key, scenario) in self._cannot_run:
+                continue
             if method.needs_measurements and scenario.measurements is None:
-                self._cannot_run.add((key, scenario))
-            else:
+                self._cannot_run[key, scenario] = "it needs measurements, and none are shown here"
+                continue
+            try:
                 self._cells.predict(source, method, scenario, seed)
+            except WithheldError as error:
+                self._cannot_run[key, scenario] = str(error)
 
 
 def _check_device(device: str) -> None:
@@ -214,9 +238,3 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device: {device!r} cannot be used ({reason}); set device=cpu") from None
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

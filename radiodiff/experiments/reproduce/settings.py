@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
-from radiodiff.data.settings import DataConfig
+from radiodiff.data.prompts import Fact
+from radiodiff.data.settings import DataConfig, MeasurementProtocol, Simulation
 from radiodiff.data.splits import Part
 from radiodiff.evaluation.paper import TABLES
 from radiodiff.evaluation.settings import Interval, MetricConfig
 from radiodiff.experiments.settings import SamplingSettings
-from radiodiff.simulate.settings import Simulation
 
 ANY = "any"
 """Variant of a method that serves every scenario."""
@@ -43,6 +43,9 @@ class MethodEntry(SamplingSettings):
     """Folder of predicted maps, as scripts/evaluate.py reads them."""
     source: str | None = None
     """A name in METHODS, a folder that a training script exported, or package.module:function."""
+    files: tuple[Path, ...] = ()
+    """What the maps of a custom function follow from besides its module, the modules that this one
+    imports, and weights beside them: files or folders. Maps are predicted anew when one changes."""
     train: tuple[TrainingStage, ...] = ()
     """Stages run one after the other, each going on with what it finds; the last one's weights are
     the method. An ``ldm`` takes the autoencoder of the stage before it, a ``decoder`` the
@@ -55,19 +58,6 @@ class MethodEntry(SamplingSettings):
         return self
 
 
-class SampleSettings(Settings):
-    """What is measured of every map."""
-
-    kind: Literal["pixel", "block"] = "pixel"
-    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
-    aware: bool
-    """Building pixels are observed as well, and the ratio counts outdoor pixels only."""
-    missing_ratio: float = Field(ge=0, lt=1)
-    """Share of pixels that are not observed."""
-    noise_std: float = Field(ge=0)
-    """Noise of a measurement, model range."""
-
-
 class Scenario(Settings):
     """What the methods are shown, and with which weights they run."""
 
@@ -75,8 +65,21 @@ class Scenario(Settings):
     """The methods' variant; one that lacks it takes its variant ``any``."""
     simulation: Simulation = "DPM"
     """Propagation model of the maps: a folder of gain/."""
-    measurements: SampleSettings | None = None
-    """null shows no measurements."""
+    measurements: MeasurementProtocol | None = None
+    """How every map is measured; null shows no measurements."""
+    known: tuple[Fact, ...] | None = None
+    """What prompts may show: buildings, transmitter, vehicles. null is all of them without
+    measurements; with them the transmitter, and the rest where ``measurements.aware``. A method
+    whose prompt follows from anything else does not run, and the table says so."""
+
+    @model_validator(mode="after")
+    def _buildings_known_once(self) -> Scenario:
+        measured = self.measurements
+        if self.known is None or measured is None:
+            return self
+        if ("buildings" in self.known) != measured.aware:
+            raise ValueError("buildings stand in known where measurements.aware, and only there")
+        return self
 
 
 class Shown(Settings):
@@ -218,6 +221,7 @@ class ReproduceConfig(Settings):
     data: DataConfig
     """The maps; simulation and prompt follow from scenario and method."""
     part: Part = "test"
+    """Part of the split that is compared."""
     max_maps: int | None = Field(default=None, ge=1)
     """Take the first N maps of the part; null takes all."""
     seeds: tuple[int, ...] = Field(min_length=1)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +13,14 @@ from torch import Tensor
 
 from radiodiff.errors import InputError
 from radiodiff.evaluation.predictions import find_predictions, read_prediction
-from radiodiff.experiments.methods import MapBatch, Method, load_method
+from radiodiff.experiments.batches import MapBatch
+from radiodiff.experiments.fingerprints import (
+    custom_files,
+    digest_files,
+    digest_folder,
+    digest_of,
+)
+from radiodiff.experiments.methods import Method, import_here, load_method
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig
 from radiodiff.experiments.reproduce.training import train_method
 from radiodiff.experiments.settings import MethodSettings, SamplingSettings
@@ -75,31 +78,11 @@ def find_source(entry: MethodEntry, config: ReproduceConfig) -> Source:
         settings = MethodSettings(source=entry.source, device=config.device, **sampling)
         directory = Path(entry.source)
         if not directory.is_dir():
-            digest, description = _code_digest(settings), f"`{entry.source}`"
-            return Source(settings, None, digest, description)
+            return _custom(settings, entry)
     else:
         directory = train_method(entry, config)
         settings = MethodSettings(source=str(directory), device=config.device, **sampling)
-    digest = digest_files(path for path in directory.rglob("*") if path.is_file())
-    return Source(settings, None, digest, _describe_weights(directory))
-
-
-def digest_files(files: Iterable[Path]) -> str:
-    """Return a SHA-256 of names and contents, in hexadecimal."""
-    total = hashlib.sha256()
-    for path in sorted(files):
-        content = hashlib.sha256()
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                content.update(block)
-        total.update(f"{path.name}\0{content.hexdigest()}\0".encode())
-    return total.hexdigest()
-
-
-def digest_of(value: object) -> str:
-    """Return a short SHA-256 of what JSON can hold, in hexadecimal."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Source(settings, None, digest_folder(directory), _describe_weights(directory))
 
 
 def is_simulated(root: Path) -> bool:
@@ -115,20 +98,36 @@ def import_modules(names: Iterable[str]) -> None:
     """
     for name in names:
         try:
-            importlib.import_module(name)
-        except ImportError as error:
+            import_here(name)
+        except (ImportError, SyntaxError) as error:
             raise InputError(f"imports: {name!r} cannot be imported ({error})") from None
 
 
-def _code_digest(settings: MethodSettings) -> str:
-    """Digest the file that a custom function, or of a registered method, is written in."""
-    predict = load_method(settings).predict
-    try:
-        file = inspect.getsourcefile(predict)
-    except TypeError:  # a callable object
-        file = inspect.getsourcefile(type(predict))
-    name = settings.source
-    return digest_of([name, "" if file is None else Path(file).read_text(encoding="utf-8")])
+def check_names(config: ReproduceConfig) -> None:
+    """Import every custom method of a comparison, and what registers methods, before any work.
+
+    Raises:
+        InputError: one cannot be imported.
+    """
+    import_modules(config.imports)
+    for variants in (*config.methods.values(), *config.own_methods.values()):
+        for entry in variants.values():
+            source = entry.source
+            if entry.predictions is None and source is not None and not Path(source).is_dir():
+                load_method(MethodSettings(source=source, device=config.device))
+
+
+def _custom(settings: MethodSettings, entry: MethodEntry) -> Source:
+    """Digest the files that a custom function, or a registered method, follows from."""
+    files = custom_files(load_method(settings).predict)
+    for path in entry.files:
+        if not path.exists():
+            raise InputError(f"files: {path} does not exist")
+        files += [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    names = ", ".join(f"`{path.name}`" for path in files)
+    digest = digest_of([settings.source, digest_files(files)])
+    followed = f", follows from {names}" if names else ""
+    return Source(settings, None, digest, f"`{settings.source}`{followed}")
 
 
 def _describe_weights(directory: Path) -> str:
@@ -154,8 +153,7 @@ def _read_from(folder: Path) -> Method:
         missing = [name for name in batch.names if name not in files]
         if missing:
             raise InputError(f"{folder}: no prediction of {missing[0]}")
-        height, width = batch.prompt.shape[-2:]
-        maps = [read_prediction(files[name], (height, width)) for name in batch.names]
+        maps = [read_prediction(files[name], batch.shape) for name in batch.names]
         return torch.stack([torch.from_numpy(gray) for gray in maps])
 
-    return Method(predict, ("buildings",))
+    return Method(predict, ())

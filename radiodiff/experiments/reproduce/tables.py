@@ -11,7 +11,7 @@ from radiodiff.evaluation.intervals import Estimate, estimate
 from radiodiff.evaluation.paper import TABLES, printed_rows, settings_of
 from radiodiff.evaluation.settings import MetricConfig, RmseUnit
 from radiodiff.evaluation.tables import COLUMNS, Column, markdown_table
-from radiodiff.experiments.reproduce.cells import Scores
+from radiodiff.experiments.reproduce.cells import CellScores
 from radiodiff.experiments.reproduce.cost import Cost
 from radiodiff.experiments.reproduce.header import data_word, warning
 from radiodiff.experiments.reproduce.rendering import ComparisonTable, Printed
@@ -24,7 +24,7 @@ from radiodiff.experiments.reproduce.settings import (
     ScoreTable,
 )
 
-ScoresOf = Callable[[str, Scenario, int, MetricConfig], Scores | None]
+ScoresOf = Callable[[str, Scenario, int, MetricConfig], CellScores | None]
 """Method, scenario, seed, conventions -> scores; None where it does not run."""
 
 _RMSE_LABELS: dict[RmseUnit, str] = {

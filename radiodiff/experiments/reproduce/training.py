@@ -10,7 +10,8 @@ from typing import Any
 from radiodiff.cli import open_run_directory
 from radiodiff.config import load_config
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig, TrainingStage
-from radiodiff.training.baselines import BaselineExperiment, train_baseline
+from radiodiff.training.baselines.experiment import train_baseline
+from radiodiff.training.baselines.settings import BaselineExperiment
 from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.decoder import DecoderTask
 from radiodiff.training.experiments import MAY_DIFFER_ON_RESUME, train_stage

@@ -108,10 +108,10 @@ def fit_trend(
         finer = (leading[:, None] + offsets * step).reshape(-1, 2)
         positions, found = np.r_[positions, finer], np.r_[found, judge(finer)]
     constant = -0.5 * (white @ white - level_score**2 / level_precision + np.log(level_precision))
-    best = int(np.argmax(found[:, 0]))
-    evidence, exponent, level = found[best]
+    winner = int(np.argmax(found[:, 0]))
+    evidence, exponent, level = found[winner]
     return LogDistance(
-        transmitter=(float(positions[best, 0]), float(positions[best, 1])),
+        transmitter=(float(positions[winner, 0]), float(positions[winner, 1])),
         exponent=float(exponent),
         level=float(level),
         near=runs.spacing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,26 +10,20 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
+import radiodiff
 from radiodiff.data.measurements import Measurements
 from radiodiff.data.prompts import PAPER_PROMPT, check_features
 from radiodiff.errors import InputError
-from radiodiff.models.baselines.radiounet import RadioUNet
-from radiodiff.models.baselines.rmegan import RMEGANGenerator
-from radiodiff.models.baselines.uvmnet import UVMNet
 from radiodiff.models.loading import check_weights, read_index
 from radiodiff.units import model_to_gray
-
-NETWORKS: dict[str, type[ModelMixin]] = {
-    network.__name__: network for network in (RadioUNet, UVMNet, RMEGANGenerator)
-}
-"""Class name -> network that a saved pipeline may hold."""
 
 
 class BaselinePipeline(DiffusionPipeline):
     """Predicts radio maps in one pass of a network.
 
     Args:
-        network: one of :data:`NETWORKS`.
+        network: maps (N, C, H, W) channels to gray, one map or several of which the last counts;
+            its configuration has ``in_channels``.
         prompt_features: names from ``radiodiff.data.prompts.PROMPT_FEATURES``, in channel order.
         takes_measurements: whether a channel of measured values follows them.
 
@@ -72,14 +67,14 @@ class BaselinePipeline(DiffusionPipeline):
         directory = Path(directory)
         needed = ("network", "prompt_features", "takes_measurements")
         config = read_index(directory, needed, cls.__name__)
-        name = config["network"][1]
-        if name not in NETWORKS:
+        network_class = _network_class(*config["network"])
+        if network_class is None:
             raise InputError(
-                f"{directory}: found the network {name}, expected one of {', '.join(NETWORKS)}"
+                f"{directory}: found the network {config['network']}, expected one of radiodiff"
             )
         dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
         try:
-            network = NETWORKS[name].from_pretrained(directory / "network", **dtype)
+            network = network_class.from_pretrained(directory / "network", **dtype)
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{directory / 'network'}: cannot be loaded ({reason})") from None
@@ -109,6 +104,17 @@ class BaselinePipeline(DiffusionPipeline):
         output = self.network(x)
         gray = output[-1] if isinstance(output, tuple) else output
         return gray[:, 0].float().clamp(0.0, 1.0)
+
+
+def _network_class(module: object, name: object) -> type[ModelMixin] | None:
+    """Return a network of this package by the names that diffusers saves; None if it is none."""
+    if not isinstance(module, str) or not module.startswith(f"{radiodiff.__name__}."):
+        return None
+    try:
+        found = getattr(importlib.import_module(module), str(name), None)
+    except ImportError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, ModelMixin) else None
 
 
 def network_input(prompt: Tensor, samples: tuple[Tensor, Tensor] | None) -> Tensor:

@@ -4,10 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from radiodiff.data.settings import DataConfig
+from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.experiments.methods import METHODS, MapBatch, register
 from radiodiff.experiments.reproduce.cost import CostRequest, describe_device, measure
-from radiodiff.experiments.reproduce.settings import SampleSettings
 from radiodiff.experiments.settings import MethodSettings
 
 MEBIBYTES = 300
@@ -23,7 +22,8 @@ def request_of(write_radio_maps, tmp_path):
             imports=(),
             data=DataConfig(root=root, split="all"),
             part="test",
-            samples=SampleSettings(aware=False, missing_ratio=0.5, noise_std=0.0),
+            protocol=MeasurementProtocol(missing_ratio=0.5, noise_std=0.0),
+            known=None,
             repeats=2,
             threads=torch.get_num_threads(),
         )
@@ -50,7 +50,7 @@ def test_time_and_memory_of_a_map(request_of, monkeypatch):
 
 
 def test_a_method_without_its_measurements_has_no_cost(request_of):
-    assert measure(replace(request_of("nearest"), samples=None)) is None
+    assert measure(replace(request_of("nearest"), protocol=None)) is None
     assert measure(request_of("nearest")).seconds > 0
 
 

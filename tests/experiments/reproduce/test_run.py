@@ -34,7 +34,7 @@ from radiodiff.experiments.methods import register
 
 def flat(batch):
     """A map of one gray level: no good, but a method."""
-    return torch.full((len(batch.names), *batch.prompt.shape[-2:]), 0.4)
+    return torch.full((len(batch.names), *batch.shape), 0.4)
 
 register("flat", flat)
 '''
@@ -213,6 +213,81 @@ def test_results_are_kept_until_what_made_them_changes(
     assert asked() == 17
     with pytest.raises(InputError, match="another configuration"):
         reproduce(configure(root, tmp_path, **again, max_maps=2))
+
+
+def test_buildings_replaced_in_place_are_scored_anew(
+    make_tree: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kept prediction stays what it was; what it is compared with does not."""
+    root = make_tree(maps=(1, 2, 3, 4, 5, 6), transmitters=1, shape=(32, 32))
+    monkeypatch.chdir(tmp_path)
+    methods = {"truth": {"any": {"predictions": str(root / "gain" / "DPM")}}}
+    tables = {"t": SCORES | {"methods": ["truth"], "scenarios": {"SRM": SRM}}}
+
+    def intersection(output: str) -> float:
+        reproduce(configure(root, tmp_path, methods=methods, tables=tables, output=output))
+        with (tmp_path / output / "tables" / "t.csv").open() as file:
+            found = {row["metric"]: float(row["mean"]) for row in csv.DictReader(file)}
+        return found["iou"]
+
+    before = intersection("first")
+    assert intersection("again") == before
+    layout = root / "png" / "buildings_complete" / "5.png"
+    with Image.open(layout) as image:
+        shrunk = image.point(lambda level: 0)
+    shrunk.putpixel((0, 0), 255)
+    antenna = root / "png" / "antennas" / "5_0.png"
+    assert Image.open(antenna).getpixel((0, 0)) == 0
+    shrunk.save(layout)
+    assert intersection("replaced") < before - 0.1
+
+
+def test_names_are_looked_up_before_anything_is_trained(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current folder is searched for custom methods."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "found_here.py").write_text("def predict(batch):\n    return batch.prompt[:, 0]\n")
+    trained = {"train": [{"stage": "baseline", "config": "no_such_file.yaml"}]}
+    table = SCORES | {"methods": ["N"], "scenarios": {"SRM": SRM}}
+    for source, message in (
+        ("no_such_module:predict", "'no_such_module:predict': cannot be imported"),
+        ("found_here:predict", "no_such_file.yaml"),
+    ):
+        own = {"Mine": {"any": {"source": source}}}
+        methods = {"N": {"any": trained}}
+        config = configure(root, tmp_path, methods=methods, own_methods=own, tables={"t": table})
+        with pytest.raises(InputError, match=message):
+            reproduce(config)
+
+
+def test_files_that_a_custom_method_names_are_part_of_what_made_a_map(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "from_a_file.py").write_text(
+        "from pathlib import Path\nimport torch\n"
+        "def predict(batch):\n"
+        "    level = float(Path('level.txt').read_text())\n"
+        "    return torch.full((len(batch.names), *batch.shape), level)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    table = SCORES | {"methods": ["M"], "scenarios": {"a": SRM}}
+    found = []
+    for level in ("0.2", "0.9"):
+        (tmp_path / "level.txt").write_text(level)
+        entry = {"source": "from_a_file:predict", "files": ["level.txt"]}
+        methods = {"M": {"any": entry}}
+        report = reproduce(
+            configure(root, tmp_path, methods=methods, tables={"t": table}, output=level)
+        ).read_text()
+        assert "follows from `from_a_file.py`, `level.txt`" in report
+        found.append((tmp_path / level / "tables" / "t.csv").read_text())
+    assert found[0] != found[1]
+    missing = {"M": {"any": {"source": "from_a_file:predict", "files": ["gone.txt"]}}}
+    with pytest.raises(InputError, match=r"files: gone\.txt does not exist"):
+        reproduce(configure(root, tmp_path, methods=missing, tables={"t": table}, output="x"))
 
 
 @pytest.fixture

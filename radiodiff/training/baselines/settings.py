@@ -1,4 +1,4 @@
-"""The configuration of a baseline: which network, and what it is shown."""
+"""Which baseline is trained, its sizes, and the measurements it is shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from radiodiff.models.baselines.settings import FIRST_PHASE, SECOND_PHASE, Gener
 from radiodiff.training.settings import Experiment, OptimizerSettings
 
 
-class RadioUNetSettings(Settings):
+class BaselineSettings(Settings):
+    """Which network; a subclass sets the name to a literal and adds the sizes."""
+
+    name: str
+    """Selects the network."""
+
+
+class RadioUNetSettings(BaselineSettings):
     """RadioUNet; the defaults are the authors' sizes (13.3 M parameters)."""
 
     name: Literal["radiounet"]
@@ -24,7 +31,7 @@ class RadioUNetSettings(Settings):
     """Channels before the last layer of either."""
 
 
-class UVMNetSettings(Settings):
+class UVMNetSettings(BaselineSettings):
     """UVM-Net; the defaults are the authors' sizes (1004 M parameters)."""
 
     name: Literal["uvmnet"]
@@ -39,7 +46,7 @@ class UVMNetSettings(Settings):
     """Channels between the first two convolutions of a block."""
 
 
-class RMEGANSettings(Settings):
+class RMEGANSettings(BaselineSettings):
     """RME-GAN; the defaults are the authors' sizes and weights."""
 
     name: Literal["rmegan"]
@@ -59,8 +66,8 @@ class RMEGANSettings(Settings):
     """Weights of the generator's losses from it on."""
 
 
-class MeasurementSettings(Settings):
-    """The measurements of every training sample: drawn anew, from these ranges."""
+class MeasurementRanges(Settings):
+    """Which protocol measures a training sample: drawn anew for each, from these ranges."""
 
     kind: Literal["pixel", "block"]
     """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
@@ -97,5 +104,5 @@ class BaselineExperiment(Experiment):
         RadioUNetSettings | UVMNetSettings | RMEGANSettings, Field(discriminator="name")
     ]
     """The network, chosen by ``name``, and its sizes."""
-    measurements: MeasurementSettings | None
+    measurements: MeasurementRanges | None
     """What is measured of every map; null for a network that sees the prompt alone."""

@@ -1,0 +1,64 @@
+"""Files that are either absent or whole, whenever the process is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from radiodiff.errors import InputError
+
+PARTIAL = ".partial"
+"""Ending of the temporary files."""
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, whose file takes its name at the end.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    # The process id keeps apart the temporary files of a killed run's last breath and its restart.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: str | Path, content: bytes) -> None:
+    """Write bytes through :func:`replacing`.
+
+    Raises:
+        InputError: as there.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text through :func:`replacing`.
+
+    Raises:
+        InputError: as there.
+    """
+    write_atomic(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write ``value`` as indented JSON through :func:`replacing`.
+
+    Raises:
+        InputError: as there.
+    """
+    write_text(path, json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""Training of the learned baselines, with or without measurements."""
