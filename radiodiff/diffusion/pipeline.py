@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from radiodiff.diffusion.settings import Mode
 from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.loading import check_weights, read_index
 from radiodiff.units import RESOLUTION_M, model_to_db, model_to_gray
 
 Array = np.ndarray | Tensor
@@ -147,17 +147,12 @@ class RadioDiffPipeline(DiffusionPipeline):
             torch_dtype: dtype of both networks; None is float32, whatever the files hold.
 
         Raises:
-            InputError: the directory is no saved RadioDiffPipeline.
+            InputError: the directory is no saved RadioDiffPipeline, its weights are not those of
+                its networks, or some are not finite.
         """
         directory = Path(directory)
-        index = directory / "model_index.json"
-        if not index.is_file():
-            raise InputError(f"{directory}: no model_index.json, so no saved RadioDiffPipeline")
-        config = json.loads(index.read_text(encoding="utf-8"))
-        if config.get("_class_name") != cls.__name__:
-            raise InputError(
-                f"{index}: found a {config.get('_class_name')}, expected a {cls.__name__}"
-            )
+        needed = ("vae", "denoiser", "scheduler", "prompt_features")
+        config = read_index(directory, needed, cls.__name__)
         dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
         return cls(
             vae=_load(AutoencoderKL, directory / "vae", **dtype),
@@ -276,6 +271,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             if self.correction is not None:
                 channels = prompt.to(device).repeat_interleave(num_samples, dim=0)
                 maps = self.correction(maps, self.path_loss_channel(channels), channels)
+            if not torch.isfinite(maps).all():
+                raise InputError("the networks returned NaN or infinity; are the weights sound?")
             return maps[:, 0].clamp(-1.0, 1.0)
 
     def path_loss_channel(self, prompt: Tensor) -> Tensor:
@@ -395,12 +392,15 @@ def _output(model: Tensor) -> RadioDiffOutput:
 
 def _load(component: type[Component], directory: Path, **options: torch.dtype) -> Component:
     try:
-        return component.from_pretrained(directory, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+        loaded = component.from_pretrained(directory, **options)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{directory}: cannot be loaded as {component.__name__} ({reason})"
         ) from None
+    if isinstance(loaded, nn.Module):
+        check_weights(loaded, directory)
+    return loaded
 
 
 @contextmanager

@@ -5,6 +5,8 @@ uncertainty.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from radiodiff.inverse.refinement import Refined, refine
 from radiodiff.inverse.sampler import Sampler
 from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.inverse.tiling import tile_denoiser
+from radiodiff.models.loading import check_weights, read_index
 from radiodiff.units import MAP_SIZE
 
 UPDATE_SHARE = 0.35
@@ -45,6 +48,24 @@ class RadioDiffInversePipeline(DiffusionPipeline):
     def __init__(self, unet: nn.Module, scheduler: DDPMScheduler) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **options: Any) -> "RadioDiffInversePipeline":
+        """Load a prior and its schedule from any diffusers DDPM directory.
+
+        Args:
+            directory: holds ``model_index.json``, ``unet`` and ``scheduler``.
+            options: those of ``DiffusionPipeline.from_pretrained``.
+
+        Raises:
+            InputError: there is no prior, its weights are not those of its network, or some are not
+                finite.
+        """
+        directory = Path(directory)
+        read_index(directory, ("unet", "scheduler"), kind=None)
+        pipeline: RadioDiffInversePipeline = super().from_pretrained(str(directory), **options)
+        check_weights(pipeline.unet, directory / "unet")
+        return pipeline
 
     def __call__(
         self,

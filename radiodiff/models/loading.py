@@ -44,7 +44,7 @@ def read_index(directory: str | Path, needed: Sequence[str], kind: str | None) -
 
 
 def check_weights(network: nn.Module, directory: Path) -> None:
-    """Compare a network with the file of its weights; refuse weights that are not finite.
+    """Compare a loaded network with the file of its weights, and refuse NaN and infinity.
 
     diffusers itself fills missing weights with random numbers and ignores superfluous ones.
 
@@ -60,19 +60,17 @@ def check_weights(network: nn.Module, directory: Path) -> None:
     if file.is_file():
         try:
             with safe_open(file, "pt") as weights:
-                found = {
-                    name: tuple(weights.get_slice(name).get_shape())
-                    for name in weights.keys()  # noqa: SIM118 (no mapping)
-                }
+                names = list(weights.keys())
+                found = {name: tuple(weights.get_slice(name).get_shape()) for name in names}
         except SafetensorError as error:
             raise InputError(f"{file}: cannot be read ({error})") from None
-        for what, names in (
+        for what, differing in (
             ("lacks", wanted.keys() - found.keys()),
             ("has the unknown weight", found.keys() - wanted.keys()),
         ):
-            if names:
+            if differing:
                 raise InputError(
-                    f"{file}: {what} {min(names)} (and {len(names) - 1} more) of a "
+                    f"{file}: {what} {min(differing)} (and {len(differing) - 1} more) of a "
                     f"{type(network).__name__}"
                 )
         for name, shape in wanted.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import radiodiff
 from radiodiff.data.measurements import Measurements
 from radiodiff.data.prompts import PAPER_PROMPT, check_features
 from radiodiff.errors import InputError
+from radiodiff.models.loading import check_weights, read_index
 from radiodiff.units import model_to_gray
 
 
@@ -65,15 +65,12 @@ class BaselinePipeline(DiffusionPipeline):
             InputError: the directory is no saved BaselinePipeline.
         """
         directory = Path(directory)
-        index = directory / "model_index.json"
-        if not index.is_file():
-            raise InputError(f"{directory}: no model_index.json, so no saved BaselinePipeline")
-        config = json.loads(index.read_text(encoding="utf-8"))
-        network_class = _network_class(*config.get("network", (None, None)))
-        if config.get("_class_name") != cls.__name__ or network_class is None:
+        needed = ("network", "prompt_features", "takes_measurements")
+        config = read_index(directory, needed, cls.__name__)
+        network_class = _network_class(*config["network"])
+        if network_class is None:
             raise InputError(
-                f"{index}: found a {config.get('_class_name')} with the network "
-                f"{config.get('network')}, expected a {cls.__name__} with a network of radiodiff"
+                f"{directory}: found the network {config['network']}, expected one of radiodiff"
             )
         dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
         try:
@@ -81,6 +78,7 @@ class BaselinePipeline(DiffusionPipeline):
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{directory / 'network'}: cannot be loaded ({reason})") from None
+        check_weights(network, directory / "network")
         return cls(network, config["prompt_features"], config["takes_measurements"])
 
     @torch.inference_mode()
