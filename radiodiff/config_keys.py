@@ -13,6 +13,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from radiodiff.config import Alternatives
+
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _NAMES = {Path: "path", str: "text", bool: "true | false", type(None): "null", Any: "anything"}
 
@@ -74,6 +76,10 @@ def _sections(annotation: Any, discriminator: Any = None) -> Iterator[tuple[str,
         return
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
+        for registered in (item for item in arguments[1:] if isinstance(item, Alternatives)):
+            for name, section in sorted(registered.load().items()):
+                yield f" ({registered.discriminator}: {name})", section
+            return
         found = [item.discriminator for item in arguments[1:] if isinstance(item, FieldInfo)]
         yield from _sections(arguments[0], next(iter(found), discriminator))
     elif origin in (Union, types.UnionType):
