@@ -8,8 +8,7 @@ names the file, the key, what was found and what is allowed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -32,16 +31,6 @@ class Settings(BaseModel):
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
-
-
-@dataclass(frozen=True)
-class Alternatives:
-    """Annotation of a field whose section is one of several that a registry holds."""
-
-    discriminator: str
-    """Key of the section that names the alternative."""
-    load: Callable[[], Mapping[str, type[Settings]]]
-    """Returns every alternative by its name; called only when they are listed."""
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

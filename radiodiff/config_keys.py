@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-
-from radiodiff.config import Alternatives
 
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _NAMES = {Path: "path", str: "text", bool: "true | false", type(None): "null", Any: "anything"}
@@ -36,6 +34,16 @@ class ConfigKey:
     type: str
     default: str | None
     meaning: str
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """Annotation of a field whose section is one of several that a registry holds."""
+
+    discriminator: str
+    """Key of the section that names the alternative."""
+    load: Callable[[], Mapping[str, type[BaseModel]]]
+    """Returns every alternative by its name; called only when they are listed."""
 
 
 def config_keys(model: type[BaseModel]) -> list[ConfigKey]:

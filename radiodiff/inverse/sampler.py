@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
-from radiodiff.config import Alternatives, Settings
+from radiodiff.config import Settings
+from radiodiff.config_keys import Alternatives
 from radiodiff.inverse.settings import Resampling, Spacing
 
 if TYPE_CHECKING:
