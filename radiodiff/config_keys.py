@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -34,6 +34,16 @@ class ConfigKey:
     type: str
     default: str | None
     meaning: str
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """Annotation of a field whose section is one of several that a registry holds."""
+
+    discriminator: str
+    """Key of the section that names the alternative."""
+    load: Callable[[], Mapping[str, type[BaseModel]]]
+    """Returns every alternative by its name; called only when they are listed."""
 
 
 def config_keys(model: type[BaseModel]) -> list[ConfigKey]:
@@ -74,6 +84,10 @@ def _sections(annotation: Any, discriminator: Any = None) -> Iterator[tuple[str,
         return
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
+        for registered in (item for item in arguments[1:] if isinstance(item, Alternatives)):
+            for name, section in sorted(registered.load().items()):
+                yield f" ({registered.discriminator}: {name})", section
+            return
         found = [item.discriminator for item in arguments[1:] if isinstance(item, FieldInfo)]
         yield from _sections(arguments[0], next(iter(found), discriminator))
     elif origin in (Union, types.UnionType):

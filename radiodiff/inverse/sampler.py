@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from radiodiff.config import Settings
+from radiodiff.config_keys import Alternatives
 from radiodiff.inverse.settings import Resampling, Spacing
 
 if TYPE_CHECKING:
@@ -97,17 +98,24 @@ def register(sampler: type[SamplerT]) -> type[SamplerT]:
     return sampler
 
 
+def _load() -> dict[str, type[Sampler]]:
+    """Return the registry, filled; loads torch."""
+    import radiodiff.inverse.samplers  # noqa: F401
+
+    return SAMPLERS
+
+
 def _find(value: Any) -> Any:
     """Read the settings of one sampler with the class that its ``method`` names."""
     if not isinstance(value, dict):
         return value
-    import radiodiff.inverse.samplers  # noqa: F401  fills the registry; loads torch
-
-    method = value.get("method")
-    if method not in SAMPLERS:
-        raise ValueError(f"method is {method!r}; allowed are {', '.join(sorted(SAMPLERS))}")
-    return SAMPLERS[method].model_validate(value)
+    samplers, method = _load(), value.get("method")
+    if method not in samplers:
+        raise ValueError(f"method is {method!r}; allowed are {', '.join(sorted(samplers))}")
+    return samplers[method].model_validate(value)
 
 
-AnySampler = Annotated[SerializeAsAny[Sampler], BeforeValidator(_find)]
+AnySampler = Annotated[
+    SerializeAsAny[Sampler], BeforeValidator(_find), Alternatives("method", _load)
+]
 """Type of a configuration's field that holds any sampler of the registry."""

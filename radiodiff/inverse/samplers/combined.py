@@ -38,6 +38,7 @@ class Combined(ClippedSampler):
     takes_points: ClassVar[bool] = True
 
     method: Literal["combined"] = "combined"
+    """Name of the sampler."""
     repaint_jumps: int = Field(default=0, ge=0)
     """Times every step is taken back and repeated, so that pixels agree with measurements beside
     them (RePaint, Lugmayr et al., 2022); each costs a run."""

@@ -26,6 +26,7 @@ class FixedLevel(Sampler):
     """
 
     method: Literal["fixed_level"] = "fixed_level"
+    """Name of the sampler."""
     min_noise_std: float = Field(default=0.0, ge=0)
     """Cleaner measurements are shown to the network as if they had this noise, model range, and put
     in by their own at the end: for a prior that makes less of clean measurements. Known buildings

@@ -30,6 +30,7 @@ class CommonNoise(WeightedSampler):
     """
 
     method: Literal["common_noise"] = "common_noise"
+    """Name of the sampler."""
 
     def schedule(self, problem: Problem) -> Tensor:
         """Insert the levels of the measurements."""
@@ -48,6 +49,7 @@ class IndependentNoise(ClippedSampler):
     """
 
     method: Literal["independent_noise"] = "independent_noise"
+    """Name of the sampler."""
     repaint_jumps: int = Field(default=0, ge=0)
     """Times every step is taken back and repeated, so that pixels agree with measurements beside
     them (RePaint, Lugmayr et al., 2022); each costs a run."""

@@ -31,6 +31,7 @@ class Published(WeightedSampler):
     """The paper's filter with the closed-form Gaussian of RadioDiff-Inverse, eq. (34)."""
 
     method: Literal["published"] = "published"
+    """Name of the sampler."""
 
     def sample(self, network: Network, problem: Problem) -> tuple[Tensor, Tensor]:
         """Carry the measurement up the diffusion, and weigh by it at every level."""
@@ -45,6 +46,7 @@ class Candidates(ClippedSampler):
     """
 
     method: Literal["candidates"] = "candidates"
+    """Name of the sampler."""
 
     def sample(self, network: Network, problem: Problem) -> tuple[Tensor, Tensor]:
         """Carry the measurement up the diffusion, and keep one candidate at every level."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from radiodiff.config import Settings, load_config, save_config
+from radiodiff.config_keys import config_keys
 from radiodiff.errors import InputError
 from radiodiff.inverse import samplers  # noqa: F401  fills the registry
 from radiodiff.inverse.filtering import sample_posterior
@@ -47,6 +48,12 @@ def test_an_option_that_would_do_nothing_is_refused(tmp_path, method, option):
     key = option.split(":")[0]
     with pytest.raises(InputError, match=key):
         read(tmp_path, f"sampler: {{method: {method}, {option}}}")
+
+
+def test_the_list_of_keys_names_the_options_of_every_sampler():
+    paths = {key.path for key in config_keys(Config)}
+    assert "sampler (method: fixed_level).min_noise_std" in paths
+    assert "sampler (method: published).min_noise_std" not in paths
 
 
 @pytest.mark.parametrize("value", ["-0.1", "1.5", "ddim"])
