@@ -53,8 +53,8 @@ def reproduce(config: ReproduceConfig) -> Path:
         KeyboardInterrupt: training was asked to stop.
     """
     _check_device(config.device)
-    directory = open_run_directory(config.output, config)
     check_names(config)
+    directory = open_run_directory(config.output, config)
     if config.simulate is not None:
         overrides = [f"output={json.dumps(str(config.data.root))}"]
         simulate_dataset(load_config(config.simulate, SimulateConfig, overrides))

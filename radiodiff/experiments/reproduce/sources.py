@@ -22,7 +22,7 @@ from radiodiff.experiments.fingerprints import (
 )
 from radiodiff.experiments.methods import Method, import_here, load_method
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig
-from radiodiff.experiments.reproduce.training import train_method
+from radiodiff.experiments.reproduce.training import load_stage, train_method
 from radiodiff.experiments.settings import MethodSettings, SamplingSettings
 from radiodiff.simulate.tree import MANIFEST
 
@@ -104,15 +104,20 @@ def import_modules(names: Iterable[str]) -> None:
 
 
 def check_names(config: ReproduceConfig) -> None:
-    """Import every custom method of a comparison, and what registers methods, before any work.
+    """Import every custom method of a comparison, and read every training configuration.
+
+    So a mistyped name is found before anything is simulated or trained.
 
     Raises:
-        InputError: one cannot be imported.
+        InputError: a module cannot be imported, or a configuration cannot be read.
     """
     import_modules(config.imports)
     for variants in (*config.methods.values(), *config.own_methods.values()):
         for entry in variants.values():
             source = entry.source
+            if entry.predictions is None and source is None:
+                for stage in entry.train:
+                    load_stage(stage, config, None)
             if entry.predictions is None and source is not None and not Path(source).is_dir():
                 load_method(MethodSettings(source=source, device=config.device))
 
