@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from radiodiff.data.radiomapseer import RadioMapSeer
+
 ROOT = Path(__file__).parents[1]
 SMOKE = ROOT / "configs" / "smoke"
 Run = Callable[..., int]

@@ -112,14 +112,19 @@ def check_names(config: ReproduceConfig) -> None:
         InputError: a module cannot be imported, or a configuration cannot be read.
     """
     import_modules(config.imports)
-    for variants in (*config.methods.values(), *config.own_methods.values()):
-        for entry in variants.values():
-            source = entry.source
-            if entry.predictions is None and source is None:
-                for stage in entry.train:
-                    load_stage(stage, config, None)
-            if entry.predictions is None and source is not None and not Path(source).is_dir():
-                load_method(MethodSettings(source=source, device=config.device))
+    entries = [
+        entry
+        for variants in (*config.methods.values(), *config.own_methods.values())
+        for entry in variants.values()
+        if entry.predictions is None
+    ]
+    for entry in entries:
+        if entry.source is not None and not Path(entry.source).is_dir():
+            load_method(MethodSettings(source=entry.source, device=config.device))
+    for entry in entries:
+        if entry.source is None:
+            for stage in entry.train:
+                load_stage(stage, config, None)
 
 
 def _custom(settings: MethodSettings, entry: MethodEntry) -> Source:
