@@ -102,7 +102,7 @@ def test_a_prior_that_is_missing_or_does_not_fit_is_refused(prior_directory, tre
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "model_index.json").write_text("{}")
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match="the key 'unet' is missing"):
         run_benchmark(config(broken, tree, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

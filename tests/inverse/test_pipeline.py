@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DOutput
 
 from radiodiff.data.measurements import Measurements, combine_points, measure
 from radiodiff.data.points import PointMeasurements
@@ -331,7 +332,9 @@ def test_maps_of_another_size_and_missing_noise_are_refused(pipeline):
 
 @pytest.mark.parametrize("sampler", [Published(), IndependentNoise()])
 def test_network_that_breaks_down_names_the_step(pipeline, measurements, sampler):
-    handle = pipeline.unet.register_forward_hook(lambda *args: args[-1] * float("nan"))
+    handle = pipeline.unet.register_forward_hook(
+        lambda *args: UNet2DOutput(sample=args[-1].sample * float("nan"))
+    )
     with pytest.raises(InputError, match="step 1"):
         pipeline(measurements, num_inference_steps=2, sampler=sampler)
     handle.remove()
