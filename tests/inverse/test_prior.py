@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -198,7 +200,7 @@ def test_deepinv_denoises_with_a_prior():
     # An untrained prior of this kind is the best linear estimate, so it takes noise off.
     prior = PatchUNet(32, block_out_channels=(32, 64), level_map=True).eval()
     denoiser = models.ScoreModelWrapper(
-        prior,
+        partial(prior, return_dict=False),
         prediction_type="v_prediction",
         scale_t=schedule.alphas_cumprod.sqrt(),
         variance_preserving=True,
