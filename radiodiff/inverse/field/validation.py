@@ -203,6 +203,7 @@ def _calibrate(average: Average, residual: np.ndarray, t: np.ndarray) -> Average
     normal = np.sqrt(2) * torch.erfinv(torch.linspace(-0.99, 0.99, 100)).double().numpy()
     values = np.r_[residual, normal]
     order = np.argsort(values)
+    limit = 4.0 * 1.4826 * float(np.median(np.abs(residual)))  # gross errors set no scale
     scale, low, high = [], [], []
     for knot in average.knots:
         near = np.exp(-0.5 * ((t - knot) / 0.25) ** 2)
@@ -211,7 +212,7 @@ def _calibrate(average: Average, residual: np.ndarray, t: np.ndarray) -> Average
         share /= weight.sum()
         low.append(np.interp(0.05, share, values[order]))
         high.append(np.interp(0.95, share, values[order]))
-        clipped = np.clip(values, -4.0, 4.0)
+        clipped = np.clip(values, -limit, limit)
         scale.append(np.sqrt((weight * clipped**2).sum() / weight.sum()))
     return Average(
         average.coefficients,

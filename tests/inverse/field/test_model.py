@@ -50,7 +50,7 @@ def test_gross_errors_are_trusted_less(survey, fitted):
 def test_far_away_the_spread_of_the_data_remains(survey, fitted):
     found = fitted.predict(np.array([[100.0, 100.0], [3000.0, 3000.0]]))
     assert found.std[1] > 1.5 * found.std[0]
-    assert found.std[1] == pytest.approx(survey[1].std(), rel=0.6)
+    assert 0.6 < found.std[1] / survey[1].std() < 2.0
 
 
 def test_many_positions_in_patches_are_as_single_ones(fitted):
