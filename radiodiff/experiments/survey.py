@@ -89,6 +89,9 @@ def reconstruct_survey(
     if config.buildings is not None:
         buildings, said = read_buildings(config.buildings, survey.grid)
         notes += [*said, *check_samples_outside(config.buildings, buildings, survey.samples)]
+    told_noise = config.survey.noise_std_db or config.survey.columns.noise_std_db
+    if config.method == "field" and told_noise is not None:
+        notes.append("method field estimates the noise itself; the noise_std_db given is not used")
     for note in notes:
         print(f"note: {note}", flush=True)
     inputs = {"measurements": measurements, "held_out": held_out, "buildings": config.buildings}

@@ -22,7 +22,7 @@ TRACK_ROWS = 12
 OUTLIER = 5.0
 """Standardised residual beyond which a sample is trusted less."""
 CHUNK = 65_536
-"""Positions solved for at once, to bound memory: about 0.2 GB."""
+"""Positions solved for at once, to bound memory."""
 FLAT = 1e9
 """Correlation length of an unknown local mean, metres."""
 

@@ -23,8 +23,6 @@ from radiodiff.inverse.field.validation import Average, fit_average, leave_out, 
 PATCH_POSITIONS = 16
 """Positions that share their neighbours where many are predicted."""
 MANY = 20_000
-MIN_WEIGHT = 0.01
-"""Candidates below this weight everywhere are left out."""
 MIN_SAMPLES = 12
 """Fewer samples are not cross-validated."""
 
@@ -78,8 +76,8 @@ class Field:
     def predict(self, xy: np.ndarray) -> FieldPrediction:
         """Predict samples at positions.
 
-        Time grows with the number of positions: 330,000 take some 20 s on two cores. Positions that
-        many share their neighbours in patches; memory stays below 1 GB.
+        Time grows with the number of positions, memory does not beyond a chunk of them. If there
+        are more than ``MANY``, positions in one patch share their neighbours.
 
         Args:
             xy: (Q, 2) metres.
