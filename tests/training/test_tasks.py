@@ -157,9 +157,9 @@ def test_the_diffusion_loss_vanishes_for_a_perfect_prediction(attenuation: str) 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_the_prior_loss_is_the_error_of_the_prediction(prediction: Prediction) -> None:
     class Zero(nn.Module):
-        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        def forward(self, x_t: Tensor, t: Tensor, return_dict: bool = True) -> tuple[Tensor]:
             self.seen = x_t
-            return torch.zeros_like(x_t)
+            return (torch.zeros_like(x_t),)
 
     schedule = build_noise_schedule(2, prediction)
     schedule.alphas_cumprod = torch.tensor([0.99, 0.36])
@@ -185,10 +185,10 @@ def test_clean_pixels_weigh_no_more_than_ten_in_a_loss_of_levels() -> None:
     class Erring(nn.Module):
         """Gives the velocity of a clean map that is wrong by ``error`` everywhere."""
 
-        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        def forward(self, x_t: Tensor, t: Tensor, return_dict: bool = True) -> tuple[Tensor]:
             abar = schedule.alphas_cumprod[t]
             found = (x_t - (1 - abar).sqrt() * batch["noise"]) / abar.sqrt() + error
-            return (abar.sqrt() * x_t - found) / (1 - abar).sqrt()
+            return ((abar.sqrt() * x_t - found) / (1 - abar).sqrt(),)
 
     schedule = build_noise_schedule(2, "v_prediction")
     schedule.alphas_cumprod = torch.tensor([0.9975, 0.5])
