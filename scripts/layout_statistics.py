@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from PIL import Image
 from scipy.stats import ks_2samp
 
 from radiodiff.cli import run_main
+from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.errors import InputError
 from radiodiff.simulate import statistics
 from radiodiff.simulate.procedural import procedural_city
@@ -26,12 +26,13 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the quantiles in the package")
     arguments = parser.parse_args()
 
-    folder = arguments.dataset / "png" / "buildings_complete"
-    # Layout 0 belongs to no split of RadioMapSeer.
-    files = sorted(file for file in folder.glob("*.png") if file.stem != "0")
-    if not files:
-        raise InputError(f"{folder}: no building images")
-    real = [statistics.layout_statistics(np.asarray(Image.open(file)) > 0) for file in files]
+    maps = RadioMapSeer(arguments.dataset)
+    # One map of every layout; layout 0 belongs to no split of RadioMapSeer.
+    first = {map_id: index for index, (map_id, _) in reversed(list(enumerate(maps.pairs)))}
+    chosen = [index for map_id, index in sorted(first.items()) if map_id != 0]
+    if not chosen:
+        raise InputError(f"{arguments.dataset}: holds no layout but number 0")
+    real = [statistics.layout_statistics(maps.footprint(index).mask) for index in chosen]
     simulated = [
         statistics.layout_statistics(
             procedural_city(np.random.default_rng([arguments.seed, index])).building_mask

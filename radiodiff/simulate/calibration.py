@@ -10,6 +10,7 @@ Constants are rounded to what 28 maps can tell, so that folds agree where the da
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from radiodiff.data.images import read_levels
+from radiodiff.data.layouts import Layouts
 from radiodiff.errors import InputError
 from radiodiff.simulate.dominant_path import Layout
 from radiodiff.simulate.path_loss_model import Constants, CrossValidation, PathLossModel, constants
@@ -55,20 +58,26 @@ class Statistics(NamedTuple):
 
 
 def read_maps(root: Path) -> tuple[list[RealMap], dict[str, np.ndarray]]:
-    """Read gain/DPM of a RadioMapSeer tree; return the maps and the building mask per layout.
+    """Read gain/DPM of a RadioMapSeer tree; return the maps and the footprint per layout.
+
+    The footprint follows from the polygons if there are any, else from the building image
+    (:mod:`radiodiff.data.layouts`); that image itself is half a pixel off the gain.
 
     Raises:
         InputError: the tree holds no such maps.
     """
     maps, masks = [], {}
+    layouts = Layouts(root, "complete", 1, "auto")
     for path in sorted((root / "gain" / "DPM").glob("*.png")):
-        gray = level_to_gray(np.asarray(Image.open(path)))
+        levels = read_levels(path)
+        gray = level_to_gray(levels)
         antenna = np.asarray(Image.open(root / "png" / "antennas" / path.name))
         row, col = np.unravel_index(int(antenna.argmax()), antenna.shape)
         real = RealMap(path.stem, gray, (int(row), int(col)))
         if real.layout not in masks:
-            buildings = root / "png" / "buildings_complete" / f"{real.layout}.png"
-            masks[real.layout] = np.asarray(Image.open(buildings)) > 0
+            shape = (levels.shape[0], levels.shape[1])
+            found = layouts.footprint(int(real.layout), shape, [partial(read_levels, path)])
+            masks[real.layout] = found.mask
         maps.append(real)
     if not maps:
         raise InputError(f"{root}: no maps in gain/DPM; expected a RadioMapSeer tree")

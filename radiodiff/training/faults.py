@@ -34,6 +34,8 @@ def explained(directory: Path, settings: TrainSettings, num_processes: int) -> I
         raise
     except MemoryError as error:
         raise InputError(out_of_memory_advice(settings, num_processes)) from error
+    except (ConnectionError, EOFError) as error:  # torch's pipe saw the worker end before torch did
+        raise InputError(_dead_worker(f"{_WORKER} closed its pipe")) from error
     except OSError as error:
         where = error.filename or directory
         raise InputError(f"{where}: {error.strerror or error}; fix it and resume") from error
@@ -42,11 +44,15 @@ def explained(directory: Path, settings: TrainSettings, num_processes: int) -> I
         if isinstance(error, torch.OutOfMemoryError) or any(w in text for w in _OUT_OF_MEMORY):
             raise InputError(out_of_memory_advice(settings, num_processes)) from error
         if text.startswith(_WORKER):
-            raise InputError(
-                f"{text.splitlines()[0]}: a data loading process died, mostly because the machine "
-                "or its /dev/shm ran out of memory; lower train.num_workers and resume"
-            ) from error
+            raise InputError(_dead_worker(text.splitlines()[0])) from error
         raise
+
+
+def _dead_worker(what: str) -> str:
+    return (
+        f"{what}: a data loading process died, mostly because the machine or its /dev/shm ran out "
+        "of memory; lower train.num_workers and resume"
+    )
 
 
 def out_of_memory_advice(settings: TrainSettings, num_processes: int) -> str:

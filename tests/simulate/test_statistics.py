@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from PIL import Image
 
+from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.simulate.procedural import procedural_city
 from radiodiff.simulate.statistics import (
     STATISTICS,
@@ -72,10 +72,10 @@ def test_simulated_layouts_match_the_real_ones(simulated, name):
 
 @pytest.mark.real
 def test_kept_quantiles_are_those_of_the_dataset(real_root):
-    folder = real_root / "png" / "buildings_complete"
-    files = [folder / f"{index}.png" for index in range(901, 925)]
-    if not all(file.exists() for file in files):
-        pytest.skip("the dataset lacks the layouts 901 .. 924")
-    measured = summarise([layout_statistics(np.asarray(Image.open(file)) > 0) for file in files])
+    maps = RadioMapSeer(real_root)
+    chosen = [index for index, pair in enumerate(maps.pairs) if 901 <= pair[0] <= 924]
+    if [maps.pairs[index] for index in chosen] != [(number, 0) for number in range(901, 925)]:
+        pytest.skip("the dataset is not that of the layouts 901 .. 924")
+    measured = summarise([layout_statistics(maps.footprint(index).mask) for index in chosen])
     for name, quantiles in real_statistics().items():
         np.testing.assert_allclose(quantiles, measured[name], rtol=1e-6, err_msg=name)

@@ -150,8 +150,8 @@ def test_a_directory_that_cannot_be_written_is_named(
     with pytest.raises(InputError, match=r"file/run: cannot be written \(Not a directory\)"):
         open_run_directory(tmp_path / "file" / "run", Empty())
     # Root may write anywhere its file systems let it; so let the file system refuse.
-    monkeypatch.setattr(Path, "write_text", read_only)
-    with pytest.raises(InputError, match=r"run: cannot be written \(Read-only file system\)"):
+    monkeypatch.setattr(Path, "write_bytes", read_only)
+    with pytest.raises(InputError, match=r"run/config\.yaml: cannot be written \(Read-only file system\)"):
         open_run_directory(tmp_path / "run", Empty())
 
 
