@@ -151,7 +151,8 @@ def test_a_directory_that_cannot_be_written_is_named(
         open_run_directory(tmp_path / "file" / "run", Empty())
     # Root may write anywhere its file systems let it; so let the file system refuse.
     monkeypatch.setattr(Path, "write_bytes", read_only)
-    with pytest.raises(InputError, match=r"run/config\.yaml: cannot be written \(Read-only file system\)"):
+    refusal = r"run/config\.yaml: cannot be written \(Read-only file system\)"
+    with pytest.raises(InputError, match=refusal):
         open_run_directory(tmp_path / "run", Empty())
 
 
