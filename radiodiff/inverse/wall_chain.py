@@ -49,6 +49,10 @@ def _spans(ring_rows, ring_cols, n, height, width, spans):  # type: ignore[no-un
     for i in range(1, n):
         low, high = min(low, ring_rows[i]), max(high, ring_rows[i])
     crossings = np.empty(n, dtype=np.int64)
+    slopes = np.empty(n)
+    for i in range(n):
+        j = i + 1 if i + 1 < n else 0
+        slopes[i] = (ring_cols[j] - ring_cols[i]) / (ring_rows[j] - ring_rows[i])
     count = 0
     for row in range(max(low + 1, 0), min(high, height - 1) + 1):
         found = 0
@@ -57,8 +61,7 @@ def _spans(ring_rows, ring_cols, n, height, width, spans):  # type: ignore[no-un
             a, b = ring_rows[i], ring_rows[j]
             if not min(a, b) < row <= max(a, b):
                 continue
-            slope = (ring_cols[j] - ring_cols[i]) / (b - a)
-            crossing = ring_cols[i] + (row - EPS_ROW - a) * slope
+            crossing = ring_cols[i] + (row - EPS_ROW - a) * slopes[i]
             column = np.int64(min(max(np.ceil(crossing - EPS_COL), 0.0), float(width)))
             k = found
             while k > 0 and crossings[k - 1] > column:
@@ -98,7 +101,7 @@ def _flip_cost(mask, evidence, spans, count):  # type: ignore[no-untyped-def]
 def _corner_cost(ar, ac, br, bc, cr, cc):  # type: ignore[no-untyped-def]
     """Cost of the corner at b between the walls from a and to c."""
     ur, uc, vr, vc = br - ar, bc - ac, cr - br, cc - bc
-    first, second = np.hypot(float(ur), float(uc)), np.hypot(float(vr), float(vc))
+    first, second = np.sqrt(float(ur * ur + uc * uc)), np.sqrt(float(vr * vr + vc * vc))
     if first == 0.0 or second == 0.0:
         return 50.0
     cosine = (ur * vr + uc * vc) / (first * second)
@@ -217,9 +220,10 @@ def run_chain(  # type: ignore[no-untyped-def]
     for sweep in range(sweeps):
         if sweep < burn_in:
             _drop_rings(rows, cols, sizes, mask, evidence, spans)
-        for _ in range(sizes.sum()):
+        vertices = sizes.sum()
+        for _ in range(vertices):
             # 1. A vertex of all, and a move that begins at it.
-            x, i = rng.integers(0, sizes.sum()), 0
+            x, i = rng.integers(0, vertices), 0
             while x >= sizes[i]:
                 x -= sizes[i]
                 i += 1
@@ -265,6 +269,7 @@ def run_chain(  # type: ignore[no-untyped-def]
             for v in range(k, n):
                 rows[i, m + v - k], cols[i, m + v - k] = loop_r[v], loop_c[v]
             sizes[i] = n + m - k
+            vertices += m - k
         if sweep >= burn_in and (sweep - burn_in) % every == 0:
             counted += 1
             share += mask
