@@ -8,7 +8,7 @@ import torch
 
 from radiodiff.errors import InputError
 from radiodiff.experiments.batches import MapBatch
-from radiodiff.experiments.settings import Precision
+from radiodiff.experiments.settings import PriorPrecision
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import load_guided_diffusion
@@ -16,7 +16,7 @@ from radiodiff.inverse.sampler import Sampler
 from radiodiff.inverse.settings import RefinementSettings
 
 
-def resolve_dtype(dtype: Precision, device: str) -> torch.dtype:
+def resolve_dtype(dtype: PriorPrecision, device: str) -> torch.dtype:
     """Return the precision that ``auto`` stands for on a device, or the one that is named.
 
     A device that lacks bfloat16 emulates it, several times slower than float32.
@@ -34,7 +34,7 @@ def resolve_dtype(dtype: Precision, device: str) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def load_pipeline(prior: Path, device: str, dtype: Precision) -> RadioDiffInversePipeline:
+def load_pipeline(prior: Path, device: str, dtype: PriorPrecision) -> RadioDiffInversePipeline:
     """Load a prior for inference.
 
     Args:

@@ -14,9 +14,8 @@ from radiodiff.diffusion.settings import Mode
 from radiodiff.inverse.sampler import AnySampler
 from radiodiff.inverse.settings import Interpolator, RefinementSettings
 
-
-Precision = Literal["auto", "float32", "bfloat16"]
-"""Precision of a prior; ``auto`` is bfloat16 where the device computes in it, else float32."""
+PriorPrecision = Literal["auto", "float32", "bfloat16"]
+"""PriorPrecision of a prior; ``auto`` is bfloat16 where the device computes in it, else float32."""
 
 
 class SamplerSettings(Settings):
@@ -39,8 +38,8 @@ class SamplerSettings(Settings):
     """tau of the building mask, model range; null estimates it from each map's noise floor."""
     device: str = "cpu"
     """A torch device."""
-    dtype: Precision = "float32"
-    """Precision of the prior; the sampler itself runs in float32. ``auto`` is bfloat16 where the
+    dtype: PriorPrecision = "float32"
+    """PriorPrecision of the prior; the sampler itself runs in float32. ``auto`` is bfloat16 where the
     device computes in it, else float32."""
 
 
@@ -89,7 +88,7 @@ class GenerateConfig(Settings):
     batch_size: int = Field(ge=1)
     """Maps generated at a time."""
     dtype: Literal["float32", "bfloat16"]
-    """Precision of the networks."""
+    """PriorPrecision of the networks."""
 
 
 class SurveyDemo(Settings):
@@ -142,8 +141,8 @@ class SamplingSettings(Settings):
     refinement: RefinementSettings | None = None
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
-    dtype: Precision = "float32"
-    """Precision of the prior of RadioDiff-Inverse; ``auto`` as in ``SamplerSettings``."""
+    dtype: PriorPrecision = "float32"
+    """PriorPrecision of the prior of RadioDiff-Inverse; ``auto`` as in ``SamplerSettings``."""
 
 
 class MethodSettings(SamplingSettings):

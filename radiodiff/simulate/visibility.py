@@ -151,17 +151,33 @@ def sees(
     target_col: float,
 ) -> bool:
     """Return whether the source of a sweep sees a target point."""
-    n = bounds.shape[0]
-    if n == 0:
-        return True
     k = np.searchsorted(bounds, pseudo_angle(target_row - row, target_col - col))
-    if k == n:
-        k = 0
-    e = nearest[k]
+    return is_before_edge(k, nearest, edges, target_row, target_col)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def is_before_edge(
+    k: int, nearest: np.ndarray, edges: np.ndarray, target_row: float, target_col: float
+) -> bool:
+    """Return whether a target point in sector k of a sweep lies before the sector's edge."""
+    e = nearest[k if k < nearest.shape[0] else 0]
     if e < 0:
         return True
     dr, dc = target_row - edges[e, 0], target_col - edges[e, 1]
     return dc * (edges[e, 2] - edges[e, 0]) - dr * (edges[e, 3] - edges[e, 1]) > 0.0
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def sector_near(bounds: np.ndarray, angle: float, k: int) -> int:
+    """Return ``np.searchsorted(bounds, angle)``, quickly if it is near to k, from 0 to the end."""
+    for _ in range(4):
+        if k < bounds.shape[0] and bounds[k] < angle:
+            k += 1
+        elif k > 0 and bounds[k - 1] >= angle:
+            k -= 1
+        else:
+            return k
+    return np.searchsorted(bounds, angle)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

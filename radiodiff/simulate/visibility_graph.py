@@ -12,7 +12,16 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from radiodiff.simulate.visibility import PIXEL_SHIFT, Corners, sees, sweep, tangent_side
+from radiodiff.simulate.visibility import (
+    PIXEL_SHIFT,
+    Corners,
+    is_before_edge,
+    pseudo_angle,
+    sector_near,
+    sees,
+    sweep,
+    tangent_side,
+)
 
 
 class Links(NamedTuple):
@@ -131,13 +140,14 @@ def _links_to_pixels(
     target = np.empty(65536, dtype=np.int32)
     lengths = np.empty(65536, dtype=np.float32)
     azimuth = np.empty(65536, dtype=np.float32)
+    seen = np.empty(pixels.shape[0], dtype=np.int32)
     side_of = np.empty(pixels.shape[0], dtype=np.int8)
     n = 0
     for k in range(sources.shape[0]):
         row, col = sources[k]
         origin_row, origin_col = corners.position[k] if from_corners else sources[k]
         bounds, nearest = sweep(row, col, edges)
-        visible = 0
+        visible, sector = 0, 0
         for i in range(pixels.shape[0]):
             side = 1
             if from_corners:
@@ -146,18 +156,20 @@ def _links_to_pixels(
                 )
             if side != 0:
                 target_row, target_col = pixels[i, 0] - PIXEL_SHIFT, pixels[i, 1] + PIXEL_SHIFT
-                if sees(row, col, bounds, nearest, edges, target_row, target_col):
+                # The pixels of a row follow each other, and so do the sectors that they are in.
+                angle = pseudo_angle(target_row - row, target_col - col)
+                sector = sector_near(bounds, angle, sector)
+                if is_before_edge(sector, nearest, edges, target_row, target_col):
+                    seen[visible], side_of[visible] = i, side
                     visible += 1
-                else:
-                    side = 0
-            side_of[i] = side
         while n + visible > target.shape[0]:
             target = np.concatenate((target, target))
             lengths = np.concatenate((lengths, lengths))
             azimuth = np.concatenate((azimuth, azimuth))
         for side in range(sides):
-            for i in range(pixels.shape[0]):
-                if side_of[i] == 1 - 2 * side:
+            for v in range(visible):
+                if side_of[v] == 1 - 2 * side:
+                    i = seen[v]
                     dr, dc = pixels[i, 0] - origin_row, pixels[i, 1] - origin_col
                     target[n] = i
                     lengths[n] = np.hypot(dr, dc)
