@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,21 +15,15 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
-from radiodiff.data.prompts import PAPER_PROMPT, build_prompt, check_features
+from radiodiff.data.prompts import PAPER_PROMPT, check_features
 from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, sample
+from radiodiff.diffusion.scenes import Array, Points, as_points, stack_scenes
 from radiodiff.diffusion.settings import Mode
 from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
-from radiodiff.models.loading import check_weights, read_index
+from radiodiff.models.loading import load_component, read_index
 from radiodiff.units import RESOLUTION_M, model_to_db, model_to_gray
-
-Array = np.ndarray | Tensor
-Points = Sequence[int] | Sequence[Sequence[int]] | Array
-"""One (row, column) or several, (N, 2)."""
-Component = TypeVar(
-    "Component", AutoencoderKL, DecoupledUNet, DecoupledScheduler, PathLossCorrection
-)
 
 PATH_LOSS_FEATURE = "path_loss_model"
 """Channel of the prompt that a correction corrects."""
@@ -138,13 +132,13 @@ class RadioDiffPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | Path, torch_dtype: torch.dtype | None = None
+        cls, directory: str | Path, dtype: torch.dtype | None = None
     ) -> RadioDiffPipeline:
         """Load what ``save_pretrained`` wrote.
 
         Args:
             directory: holds ``model_index.json`` and a folder per component.
-            torch_dtype: dtype of both networks; None is float32, whatever the files hold.
+            dtype: precision of the networks; None is float32, whatever the files hold.
 
         Raises:
             InputError: the directory is no saved RadioDiffPipeline, its weights are not those of
@@ -153,15 +147,14 @@ class RadioDiffPipeline(DiffusionPipeline):
         directory = Path(directory)
         needed = ("vae", "denoiser", "scheduler", "prompt_features")
         config = read_index(directory, needed, cls.__name__)
-        dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
         return cls(
-            vae=_load(AutoencoderKL, directory / "vae", **dtype),
-            denoiser=_load(DecoupledUNet, directory / "denoiser", **dtype),
-            scheduler=_load(DecoupledScheduler, directory / "scheduler"),
+            vae=load_component(AutoencoderKL, directory / "vae", dtype),
+            denoiser=load_component(DecoupledUNet, directory / "denoiser", dtype),
+            scheduler=load_component(DecoupledScheduler, directory / "scheduler"),
             prompt_features=config["prompt_features"],
             zero_buildings=config.get("zero_buildings", False),
             correction=(
-                _load(PathLossCorrection, directory / "correction", **dtype)
+                load_component(PathLossCorrection, directory / "correction", dtype)
                 if (directory / "correction").is_dir()
                 else None
             ),
@@ -179,7 +172,9 @@ class RadioDiffPipeline(DiffusionPipeline):
         mode: Mode | None = None,
         zero_buildings: bool | None = None,
         resolution_m: float = RESOLUTION_M,
-    ) -> RadioDiffOutput:
+        latents: Tensor | None = None,
+        return_dict: bool = True,
+    ) -> RadioDiffOutput | tuple[Tensor, Tensor, Tensor]:
         """Generate radio maps.
 
         One scene for all, or N of each: a single mask, transmitter or vehicle mask serves the
@@ -198,16 +193,24 @@ class RadioDiffPipeline(DiffusionPipeline):
             zero_buildings: set building interiors to gray 0, as in RadioMapSeer; None does what the
                 pipeline was made with.
             resolution_m: side of a pixel in metres.
+            latents: (N, c, h, w) float32 normal noise to begin from, one for each output map; None
+                draws it.
+            return_dict: False returns the fields of the output as a tuple, as in diffusers.
 
         Raises:
             InputError: a mask that is not binary, a transmitter outside or in a building, sides
                 that the strides do not divide, batches of different lengths.
         """
-        masks, prompt = self._prepare(buildings, transmitter, vehicles, resolution_m)
-        model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
+        stride = self._vae_stride * self.denoiser.latent_stride
+        features = self.config.prompt_features
+        masks, prompt = stack_scenes(
+            features, buildings, transmitter, vehicles, resolution_m, stride
+        )
+        model = self._sample(prompt, num_inference_steps, num_samples, generator, mode, latents)
         if self.config.zero_buildings if zero_buildings is None else zero_buildings:
             model = _zero(model, torch.from_numpy(masks))
-        return _output(model)
+        output = _output(model)
+        return output if return_dict else output.to_tuple()
 
     @torch.no_grad()
     def generate(
@@ -243,6 +246,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         num_samples: int,
         generator: Generators,
         mode: Mode | None,
+        latents: Tensor | None = None,
     ) -> Tensor:
         """Return maps (N, H, W) in model range; see :meth:`generate`."""
         if num_samples < 1:
@@ -256,9 +260,13 @@ class RadioDiffPipeline(DiffusionPipeline):
         scheduler = self._scheduler_for(mode)
         scheduler.set_timesteps(num_inference_steps, device)
         # Latents stay in float32 whatever the networks compute in.
-        noise = randn_tensor(
-            (n, self.vae.config.latent_channels, *latent_size), generator, device, torch.float32
-        )
+        shape = (n, self.vae.config.latent_channels, *latent_size)
+        if latents is None:
+            noise = randn_tensor(shape, generator, device, torch.float32)
+        elif tuple(latents.shape) == shape:
+            noise = latents.to(device, torch.float32)
+        else:
+            raise InputError(f"latents: found {tuple(latents.shape)}, expected {shape}")
         networks = [n for n in (self.vae, self.denoiser, self.correction) if n is not None]
         with _evaluating(*networks):
             features = [
@@ -309,7 +317,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         Raises:
             InputError: see :meth:`__call__`.
         """
-        a, b = _as_points(points_a, "points_a"), _as_points(points_b, "points_b")
+        a, b = as_points(points_a, "points_a"), as_points(points_b, "points_b")
         points, index = np.unique(np.concatenate([a, b]), axis=0, return_inverse=True)
         rows, columns = points.T
         of_a, of_b = index[: len(a)], index[len(a) :]
@@ -346,39 +354,6 @@ class RadioDiffPipeline(DiffusionPipeline):
             self.scheduler.config, mode=mode, sampler=None, grid_power=None
         )
 
-    def _prepare(
-        self, buildings: Array, transmitter: Points, vehicles: Array | None, resolution_m: float
-    ) -> tuple[np.ndarray, Tensor]:
-        """Return building masks (N, H, W) bool and prompts (N, C, H, W), both checked."""
-        masks = _as_batch(buildings, "buildings")
-        points = _as_points(transmitter, "transmitter")
-        cars = None if vehicles is None else _as_batch(vehicles, "vehicles")
-        height, width = masks.shape[1:]
-        stride = self._vae_stride * self.denoiser.latent_stride
-        if height % stride or width % stride:
-            raise InputError(
-                f"buildings: found {height} x {width} pixels, sides must be multiples of {stride}"
-            )
-
-        lengths = {"buildings": len(masks), "transmitter": len(points)}
-        if cars is not None:
-            lengths["vehicles"] = len(cars)
-        n = max(lengths.values())
-        for name, length in lengths.items():
-            if length not in (1, n):
-                raise InputError(f"{name}: found a batch of {length}, expected 1 or {n}")
-        prompts = [
-            build_prompt(
-                self.config.prompt_features,
-                masks[i % len(masks)],
-                points[i % len(points)],
-                None if cars is None else cars[i % len(cars)],
-                resolution_m,
-            )
-            for i in range(n)
-        ]
-        return np.broadcast_to(masks, (n, height, width)) > 0, torch.stack(prompts)
-
 
 def _zero(model: Tensor, buildings: Tensor) -> Tensor:
     """Set building pixels of maps (N, H, W) to the least gain; ``buildings`` has one per scene."""
@@ -388,19 +363,6 @@ def _zero(model: Tensor, buildings: Tensor) -> Tensor:
 
 def _output(model: Tensor) -> RadioDiffOutput:
     return RadioDiffOutput(path_gain_db=model_to_db(model), gray=model_to_gray(model), model=model)
-
-
-def _load(component: type[Component], directory: Path, **options: torch.dtype) -> Component:
-    try:
-        loaded = component.from_pretrained(directory, **options)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{directory}: cannot be loaded as {component.__name__} ({reason})"
-        ) from None
-    if isinstance(loaded, nn.Module):
-        check_weights(loaded, directory)
-    return loaded
 
 
 @contextmanager
@@ -416,24 +378,3 @@ def _evaluating(*networks: nn.Module) -> Iterator[None]:
     finally:
         for module, training in flags:
             module.training = training
-
-
-def _as_batch(mask: Array, name: str) -> np.ndarray:
-    array = _as_numpy(mask)
-    if array.ndim not in (2, 3) or array.size == 0:
-        raise InputError(f"{name}: shape {array.shape}, expected (H, W) or (N, H, W)")
-    return array if array.ndim == 3 else array[None]
-
-
-def _as_points(points: Points, name: str) -> np.ndarray:
-    try:
-        array = _as_numpy(points)
-    except ValueError:
-        raise InputError(f"{name}: expected (row, column) or (N, 2), found {points}") from None
-    if array.ndim not in (1, 2) or array.shape[-1] != 2 or array.size == 0:
-        raise InputError(f"{name}: shape {array.shape}, expected (row, column) or (N, 2)")
-    return array.reshape(-1, 2)
-
-
-def _as_numpy(array: Array | Sequence) -> np.ndarray:
-    return array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)

@@ -10,6 +10,7 @@ import torch
 
 from radiodiff.evaluation.figures import reconstruction_figure, save_figure
 from radiodiff.experiments.settings import InverseConfig
+from radiodiff.files import write_text
 from radiodiff.simulate.dataset import simulate_dataset
 from radiodiff.simulate.settings import SimulateConfig
 from radiodiff.units import model_to_gray
@@ -64,7 +65,7 @@ def write_report(directory: Path, summary: dict[str, Any]) -> None:
     for name, entries in methods.items():
         cells = [f"{entries[key]['mean']:.4g}" if key in entries else "-" for key in PRINTED]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    (directory / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(directory / "table.md", "\n".join(lines) + "\n")
     with np.load(directory / "maps.npz") as arrays:
         truth, samples, mean, std = (
             torch.from_numpy(arrays[name]).float() for name in ("truth", "observed", "mean", "std")

@@ -15,7 +15,7 @@ from radiodiff.inverse.sampler import AnySampler
 from radiodiff.inverse.settings import Interpolator, RefinementSettings
 
 PriorPrecision = Literal["auto", "float32", "bfloat16"]
-"""PriorPrecision of a prior; ``auto`` is bfloat16 where the device computes in it, else float32."""
+"""Precision of a prior; ``auto`` is bfloat16 where the device computes in it, else float32."""
 
 
 class SamplerSettings(Settings):
@@ -39,7 +39,7 @@ class SamplerSettings(Settings):
     device: str = "cpu"
     """A torch device."""
     dtype: PriorPrecision = "float32"
-    """PriorPrecision of the prior; the sampler itself runs in float32. ``auto`` is bfloat16 where the
+    """Precision of the prior; the sampler itself runs in float32. ``auto`` is bfloat16 where the
     device computes in it, else float32."""
 
 
@@ -88,7 +88,7 @@ class GenerateConfig(Settings):
     batch_size: int = Field(ge=1)
     """Maps generated at a time."""
     dtype: Literal["float32", "bfloat16"]
-    """PriorPrecision of the networks."""
+    """Precision of the networks."""
 
 
 class SurveyDemo(Settings):
@@ -142,7 +142,7 @@ class SamplingSettings(Settings):
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
     dtype: PriorPrecision = "float32"
-    """PriorPrecision of the prior of RadioDiff-Inverse; ``auto`` as in ``SamplerSettings``."""
+    """Precision of the prior of RadioDiff-Inverse; ``auto`` as in ``SamplerSettings``."""
 
 
 class MethodSettings(SamplingSettings):
