@@ -177,7 +177,7 @@ def sector_near(bounds: np.ndarray, angle: float, k: int) -> int:
             k -= 1
         else:
             return k
-    return np.searchsorted(bounds, angle)
+    return int(np.searchsorted(bounds, angle))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
