@@ -22,6 +22,7 @@ from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.loading import check_weights, read_index
+from radiodiff.models.padding import crop
 from radiodiff.units import RESOLUTION_M, model_to_db, model_to_gray
 
 Array = np.ndarray | Tensor
@@ -200,8 +201,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             resolution_m: side of a pixel in metres.
 
         Raises:
-            InputError: a mask that is not binary, a transmitter outside or in a building, sides
-                that the strides do not divide, batches of different lengths.
+            InputError: a mask that is not binary, a transmitter outside or in a building, batches
+                of different lengths.
         """
         masks, prompt = self._prepare(buildings, transmitter, vehicles, resolution_m)
         model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
@@ -251,8 +252,8 @@ class RadioDiffPipeline(DiffusionPipeline):
         if isinstance(generator, list) and len(generator) != n:
             raise InputError(f"generator: found {len(generator)} generators for {n} maps")
         device = self._execution_device
-        stride = self._vae_stride
-        latent_size = (prompt.shape[-2] // stride, prompt.shape[-1] // stride)
+        size, stride = prompt.shape[-2:], self._vae_stride
+        latent_size = (-(-size[0] // stride), -(-size[1] // stride))
         scheduler = self._scheduler_for(mode)
         scheduler.set_timesteps(num_inference_steps, device)
         # Latents stay in float32 whatever the networks compute in.
@@ -267,7 +268,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             ]
             z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
             latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-            maps: Tensor = self.vae.decode(latents).sample.float()
+            maps: Tensor = crop(self.vae.decode(latents).sample.float(), size)
             if self.correction is not None:
                 channels = prompt.to(device).repeat_interleave(num_samples, dim=0)
                 maps = self.correction(maps, self.path_loss_channel(channels), channels)
@@ -354,12 +355,6 @@ class RadioDiffPipeline(DiffusionPipeline):
         points = _as_points(transmitter, "transmitter")
         cars = None if vehicles is None else _as_batch(vehicles, "vehicles")
         height, width = masks.shape[1:]
-        stride = self._vae_stride * self.denoiser.latent_stride
-        if height % stride or width % stride:
-            raise InputError(
-                f"buildings: found {height} x {width} pixels, sides must be multiples of {stride}"
-            )
-
         lengths = {"buildings": len(masks), "transmitter": len(points)}
         if cars is not None:
             lengths["vehicles"] = len(cars)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from radiodiff.cli import open_run_directory
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.layers import resized_filters
 from radiodiff.processes import join_processes
 from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.engine import train
@@ -99,6 +101,8 @@ def copy_weights(
 ) -> None:
     """Copy the weights that ``save_pretrained`` wrote into a network of the same class and sizes.
 
+    Filters that belong to maps of another size are resized, as at inference.
+
     Args:
         directory: folder of the weights. Where a pipeline beside it names its prompt features,
             those of a denoiser are matched with ``prompt_features``.
@@ -109,12 +113,20 @@ def copy_weights(
         InputError: the folder holds no such network.
     """
     try:
-        weights = type(network).from_pretrained(directory).state_dict()  # type: ignore[attr-defined]
+        source = type(network).from_pretrained(directory)  # type: ignore[attr-defined]
+        weights = source.state_dict() | resized_filters(source, network)
         known = trained_features(directory)
         if isinstance(network, DecoupledUNet) and prompt_features is not None and known is not None:
             weights = match_prompt_channels(weights, known, prompt_features)
         network.load_state_dict(weights)
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"start_from: {directory} holds no {type(network).__name__} of these sizes ({reason})"
