@@ -10,7 +10,6 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from radiodiff.cli import open_run_directory
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
@@ -20,6 +19,7 @@ from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.engine import train
 from radiodiff.training.latents import LatentMaps
 from radiodiff.training.prompt_channels import match_prompt_channels, trained_features
+from radiodiff.training.resuming import open_training_directory
 from radiodiff.training.settings import (
     Experiment,
     LDMExperiment,
@@ -28,26 +28,6 @@ from radiodiff.training.stream import MapDataset
 from radiodiff.training.trainer import Task
 
 ExperimentT = TypeVar("ExperimentT", bound="Experiment")
-
-MAY_DIFFER_ON_RESUME = (
-    "output",
-    "latents",
-    "train.steps",
-    "train.accumulation",
-    "train.checkpoint_activations",
-    "train.compile",
-    "train.shard",
-    "train.num_workers",
-    "train.log_every",
-    "train.spike_factor",
-    "train.histogram_every",
-    "train.validate_every",
-    "train.checkpoint_every",
-    "train.keep_last",
-    "train.keep_every",
-)
-"""Keys that may be changed when a run goes on: none changes what a step computes, but for rounding
-and for the length, which moves the end of the learning-rate schedule."""
 
 
 def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
@@ -139,10 +119,11 @@ def run_experiment(config: Experiment, task: Task, maps: RadioMapSeer, resume: b
     if isinstance(config, LDMExperiment) and config.latents is not None:
         training = LatentMaps(maps, config.latents, config.vae, config.train.augment)
     directory = config.output
-    state = join_processes()
+    state, notes = join_processes(), []
     if state.is_main_process:
-        open_run_directory(directory, config, MAY_DIFFER_ON_RESUME)
+        notes = open_training_directory(config, maps)
     state.wait_for_everyone()
     if config.train.num_workers and config.data.cache:
         maps.preload()  # before the workers start, so that they share one copy
-    train(task, training, config.train, directory, config.model_dump(mode="json"), resume)
+    experiment = config.model_dump(mode="json")
+    train(task, training, config.train, directory, experiment, resume, notes)

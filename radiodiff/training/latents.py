@@ -38,6 +38,8 @@ from radiodiff.training.stream import Item, dihedral
 ARRAY = "latents.npy"
 MANIFEST = "manifest.json"
 VARIANTS = 8
+MAY_DIFFER = ("batch_size", "data.root", "data.cache", "data.prompt_cache")
+"""Settings that no latent depends on: which maps are encoded is compared by their content."""
 FLUSH_EVERY = 16
 """Batches between two notes of how far the encoding is."""
 
@@ -104,7 +106,7 @@ def encode_dataset(config: EncodeConfig, device: torch.device) -> Path:
             f"augmented: maps of {maps.shape[0]} x {maps.shape[1]} cannot be turned by 90 degrees; "
             "set it to false"
         )
-    directory = open_run_directory(config.output, config, ("batch_size", "data.cache"))
+    directory = open_run_directory(config.output, config, MAY_DIFFER)
     array = directory / ARRAY
     shape = (len(maps), variants, *latent_shape(vae, maps.shape))
     identity = _identity(maps, config.vae)
