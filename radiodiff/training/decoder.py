@@ -129,5 +129,6 @@ def _with_correction(
         scheduler=pipeline.scheduler,
         prompt_features=features,
         zero_buildings=pipeline.config.zero_buildings,
+        gain_scale_db=pipeline.config.gain_scale_db,
         correction=PathLossCorrection(len(features), **settings.model_dump()),
     )

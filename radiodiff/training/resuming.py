@@ -104,5 +104,5 @@ def _identity(maps: RadioMapSeer) -> dict[str, object]:
         "count": len(maps),
         "size": list(maps.shape),
         "names": hashlib.sha256(names.encode()).hexdigest(),
-        "first": zlib.crc32(maps.levels(0).tobytes()),
+        "first": zlib.crc32(maps.gain_file(0).read_bytes()),
     }

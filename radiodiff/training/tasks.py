@@ -193,6 +193,7 @@ class LDMTask:
             scheduler=self._scheduler,
             prompt_features=list(config.data.prompt_features),
             zero_buildings=config.zero_buildings,
+            gain_scale_db=(validation.scale.min_db, validation.scale.max_db),
         )
         generated = GeneratedMaps(self._pipeline, validation, config.sampling_steps)
         self.validate, self.preview = generated.scores, generated.preview
@@ -294,9 +295,11 @@ class PriorTask:
 
     def export(self, directory: Path) -> None:
         """Write the prior for ``RadioDiffInversePipeline.from_pretrained``."""
-        RadioDiffInversePipeline(unet=self.averaged, scheduler=self._scheduler).save_pretrained(
-            directory
+        scale = self._validation.scale
+        pipeline = RadioDiffInversePipeline(
+            self.averaged, self._scheduler, (scale.min_db, scale.max_db)
         )
+        pipeline.save_pretrained(directory)
 
     @torch.inference_mode()
     def _denoise(self, batch: Item) -> tuple[Tensor, Tensor]:

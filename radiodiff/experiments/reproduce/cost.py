@@ -19,9 +19,9 @@ from radiodiff.data.splits import Part
 from radiodiff.errors import InputError
 from radiodiff.experiments.batches import WithheldError, make_batch
 from radiodiff.experiments.methods import load_method, open_for
-from radiodiff.experiments.reproduce.sources import import_modules
 from radiodiff.experiments.settings import MethodSettings
 from radiodiff.memory import peak_memory
+from radiodiff.plugins import import_modules
 
 MEBIBYTE = 1024**2
 

@@ -101,7 +101,7 @@ def test_saved_and_loaded(network: UVMNet, tmp_path) -> None:
 
 def test_sides_that_do_not_divide_are_mirrored_and_cropped(network: UVMNet) -> None:
     x = noise(1, 2, 16, 18)
-    extended = torch.nn.functional.pad(x, (0, 2), mode="reflect")
+    extended = torch.nn.functional.pad(x, (0, 2, 0, 0), mode="reflect")
     with torch.no_grad():
         assert torch.equal(network(x), network(extended)[..., :18])
 
