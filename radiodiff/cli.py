@@ -176,19 +176,45 @@ def check_run_directory(
     Raises:
         InputError: naming the key that differs.
     """
-    directory = Path(directory)
-    resolved = directory / "config.yaml"
-    if not resolved.is_file():
-        return
-    found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
-    wanted = _flatten(config.model_dump(mode="json"))
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key) and key not in may_differ:
+    for key, (was, now) in config_changes(directory, config).items():
+        if key not in may_differ:
             raise InputError(
-                f"{directory}: holds a run of another configuration ({key} was "
-                f"{found.get(key)!r}, now {wanted.get(key)!r}); choose another output "
-                "directory or remove this one"
+                f"{directory}: holds a run of another configuration ({key} was {was!r}, now "
+                f"{now!r}); choose another output directory or remove this one"
             )
+
+
+def config_changes(directory: str | Path, config: Settings) -> dict[str, tuple[object, object]]:
+    """Return key path -> (value of the run that a directory holds, value now) where they differ.
+
+    Two paths of one file or folder do not differ.
+
+    Raises:
+        InputError: the directory's configuration cannot be read.
+    """
+    resolved = Path(directory) / "config.yaml"
+    if not resolved.is_file():
+        return {}
+    try:
+        found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError):
+        raise InputError(f"{resolved}: damaged; remove the folder or choose another") from None
+    wanted = _flatten(config.model_dump(mode="json"))
+    return {
+        key: (found.get(key), wanted.get(key))
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key) and not _same_place(found.get(key), wanted.get(key))
+    }
+
+
+def _same_place(one: object, other: object) -> bool:
+    """Whether two values are paths, relative and absolute maybe, of one thing that exists."""
+    if not isinstance(one, str) or not isinstance(other, str):
+        return False
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _flatten(value: object, path: str = "") -> dict[str, object]:

@@ -22,8 +22,10 @@ def peak_memory(device: torch.device | None = None) -> float:
     status = Path("/proc/self/status")
     if status.is_file():
         # getrusage would include the peak of the parent before this process was started.
-        line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / GIBIBYTE
+        lines = status.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024 / GIBIBYTE
     memory = psutil.Process().memory_info()
     if hasattr(memory, "peak_wset"):  # Windows
         return float(memory.peak_wset) / GIBIBYTE

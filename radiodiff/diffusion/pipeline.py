@@ -16,13 +16,15 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from radiodiff.data.prompts import PAPER_PROMPT, build_prompt, check_features
+from radiodiff.data.scale import Scale
 from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, sample
 from radiodiff.diffusion.settings import Mode
 from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.loading import check_weights, read_index
-from radiodiff.units import RESOLUTION_M, model_to_db, model_to_gray
+from radiodiff.models.padding import crop
+from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, RESOLUTION_M, model_to_gray
 
 Array = np.ndarray | Tensor
 Points = Sequence[int] | Sequence[Sequence[int]] | Array
@@ -40,7 +42,7 @@ class RadioDiffOutput(BaseOutput):
     """Radio maps in three units, each (N, H, W) float32 on the pipeline's device.
 
     Attributes:
-        path_gain_db: path gain in dB, from -147 to -47.84.
+        path_gain_db: path gain in dB, from -147 to -47.84 on RadioMapSeer's scale.
         gray: gray level in [0, 1].
         model: model range [-1, 1].
     """
@@ -80,6 +82,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             otherwise; the prompt must hold the buildings.
         correction: corrects the prompt's ``path_loss_model`` by the decoded map; None takes the
             decoded map as it is.
+        gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on.
 
     Raises:
         InputError: components that do not fit each other, or unknown prompt features.
@@ -101,9 +104,11 @@ class RadioDiffPipeline(DiffusionPipeline):
         prompt_features: Sequence[str] = PAPER_PROMPT,
         zero_buildings: bool = False,
         correction: PathLossCorrection | None = None,
+        gain_scale_db: Sequence[float] = (GAIN_MIN_DB, GAIN_MAX_DB),
     ) -> None:
         super().__init__()
         check_features(prompt_features)
+        self._scale = Scale(min_db=gain_scale_db[0], max_db=gain_scale_db[1])
         if zero_buildings and "buildings" not in prompt_features:
             raise InputError("zero_buildings: the prompt features lack 'buildings'")
         for what, found, expected in (
@@ -133,7 +138,9 @@ class RadioDiffPipeline(DiffusionPipeline):
             vae=vae, denoiser=denoiser, scheduler=scheduler, correction=correction
         )
         self.register_to_config(
-            prompt_features=list(prompt_features), zero_buildings=zero_buildings
+            prompt_features=list(prompt_features),
+            zero_buildings=zero_buildings,
+            gain_scale_db=list(gain_scale_db),
         )
 
     @classmethod
@@ -160,6 +167,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             scheduler=_load(DecoupledScheduler, directory / "scheduler"),
             prompt_features=config["prompt_features"],
             zero_buildings=config.get("zero_buildings", False),
+            gain_scale_db=config.get("gain_scale_db", (GAIN_MIN_DB, GAIN_MAX_DB)),
             correction=(
                 _load(PathLossCorrection, directory / "correction", **dtype)
                 if (directory / "correction").is_dir()
@@ -200,14 +208,14 @@ class RadioDiffPipeline(DiffusionPipeline):
             resolution_m: side of a pixel in metres.
 
         Raises:
-            InputError: a mask that is not binary, a transmitter outside or in a building, sides
-                that the strides do not divide, batches of different lengths.
+            InputError: a mask that is not binary, a transmitter outside or in a building, batches
+                of different lengths.
         """
         masks, prompt = self._prepare(buildings, transmitter, vehicles, resolution_m)
         model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
         if self.config.zero_buildings if zero_buildings is None else zero_buildings:
             model = _zero(model, torch.from_numpy(masks))
-        return _output(model)
+        return self._output(model)
 
     @torch.no_grad()
     def generate(
@@ -234,7 +242,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         if self.config.zero_buildings:
             channel = list(self.config.prompt_features).index("buildings")
             model = _zero(model, prompt[:, channel] > 0)
-        return _output(model)
+        return self._output(model)
 
     def _sample(
         self,
@@ -251,8 +259,8 @@ class RadioDiffPipeline(DiffusionPipeline):
         if isinstance(generator, list) and len(generator) != n:
             raise InputError(f"generator: found {len(generator)} generators for {n} maps")
         device = self._execution_device
-        stride = self._vae_stride
-        latent_size = (prompt.shape[-2] // stride, prompt.shape[-1] // stride)
+        size, stride = prompt.shape[-2:], self._vae_stride
+        latent_size = (-(-size[0] // stride), -(-size[1] // stride))
         scheduler = self._scheduler_for(mode)
         scheduler.set_timesteps(num_inference_steps, device)
         # Latents stay in float32 whatever the networks compute in.
@@ -267,7 +275,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             ]
             z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
             latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-            maps: Tensor = self.vae.decode(latents).sample.float()
+            maps: Tensor = crop(self.vae.decode(latents).sample.float(), size)
             if self.correction is not None:
                 channels = prompt.to(device).repeat_interleave(num_samples, dim=0)
                 maps = self.correction(maps, self.path_loss_channel(channels), channels)
@@ -335,6 +343,10 @@ class RadioDiffPipeline(DiffusionPipeline):
             reciprocity_rmse_db=difference.square().mean().sqrt().item(),
         )
 
+    def _output(self, model: Tensor) -> RadioDiffOutput:
+        gain_db = self._scale.model_to_db(model)
+        return RadioDiffOutput(path_gain_db=gain_db, gray=model_to_gray(model), model=model)
+
     @property
     def _vae_stride(self) -> int:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
@@ -354,12 +366,6 @@ class RadioDiffPipeline(DiffusionPipeline):
         points = _as_points(transmitter, "transmitter")
         cars = None if vehicles is None else _as_batch(vehicles, "vehicles")
         height, width = masks.shape[1:]
-        stride = self._vae_stride * self.denoiser.latent_stride
-        if height % stride or width % stride:
-            raise InputError(
-                f"buildings: found {height} x {width} pixels, sides must be multiples of {stride}"
-            )
-
         lengths = {"buildings": len(masks), "transmitter": len(points)}
         if cars is not None:
             lengths["vehicles"] = len(cars)
@@ -384,10 +390,6 @@ def _zero(model: Tensor, buildings: Tensor) -> Tensor:
     """Set building pixels of maps (N, H, W) to the least gain; ``buildings`` has one per scene."""
     inside = buildings.to(model.device).repeat_interleave(len(model) // len(buildings), dim=0)
     return model.masked_fill(inside, -1.0)
-
-
-def _output(model: Tensor) -> RadioDiffOutput:
-    return RadioDiffOutput(path_gain_db=model_to_db(model), gray=model_to_gray(model), model=model)
 
 
 def _load(component: type[Component], directory: Path, **options: torch.dtype) -> Component:

@@ -27,8 +27,8 @@ from radiodiff.units import gray_to_level
 
 MADE_BY = "radiodiff made_by"
 """Text of a PNG: the digest of what the map followed from."""
-MAY_DIFFER = ("max_maps", "batch_size", "data.cache", "data.prompt_cache")
-"""Settings that a map does not depend on."""
+MAY_DIFFER = ("max_maps", "batch_size", "data.root", "data.cache", "data.prompt_cache")
+"""Settings that a map does not depend on; its scene is compared by content."""
 
 
 def generate_maps(config: GenerateConfig) -> Path:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from radiodiff.data.measurements import Measurements, check_noise_std, merge_measurements
 from radiodiff.data.own_measurements import MAX_EXCESS_STD
+from radiodiff.data.scale import Scale
 from radiodiff.errors import InputError
 from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
@@ -28,7 +29,7 @@ from radiodiff.inverse.sampler import Sampler
 from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.inverse.tiling import tile_denoiser
 from radiodiff.models.loading import check_weights, read_index
-from radiodiff.units import MAP_SIZE
+from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, MAP_SIZE
 
 UPDATE_SHARE = 0.35
 """Share of the steps that :meth:`RadioDiffInversePipeline.update` repeats."""
@@ -42,12 +43,19 @@ class RadioDiffInversePipeline(DiffusionPipeline):
     Args:
         unet: the prior network, e.g. :class:`radiodiff.inverse.prior.PatchUNet` or ``UNet2DModel``.
         scheduler: its noise schedule.
+        gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on.
     """
 
     # diffusers reads these annotations; some of its versions need classes, not strings.
-    def __init__(self, unet: nn.Module, scheduler: DDPMScheduler) -> None:
+    def __init__(
+        self,
+        unet: nn.Module,
+        scheduler: DDPMScheduler,
+        gain_scale_db: Sequence[float] = (GAIN_MIN_DB, GAIN_MAX_DB),
+    ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_to_config(gain_scale_db=list(gain_scale_db))
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **options: Any) -> "RadioDiffInversePipeline":
@@ -271,6 +279,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             transmitter_std=deviations,
             measurements=measurements,
             buildings=buildings,
+            scale=Scale(min_db=self.config.gain_scale_db[0], max_db=self.config.gain_scale_db[1]),
         )
 
     def _preset(self, sampler: Sampler | None, refinement: RefinementSettings | None) -> Preset:
