@@ -156,9 +156,9 @@ def _decode(
     try:
         with Image.open(path, formats=("PNG",)) as image:
             mode = image.mode
-            if plain and mode in ("P", "PA", "RGBA", "LA"):
-                image = image.convert("L" if mode == "LA" else "RGB")
-            levels = np.asarray(image)
+            colour = plain and mode in ("P", "PA", "RGBA", "LA")
+            shown = image.convert("L" if mode == "LA" else "RGB") if colour else image
+            levels = np.asarray(shown)
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError):
