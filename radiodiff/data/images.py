@@ -156,9 +156,8 @@ def _decode(
     try:
         with Image.open(path, formats=("PNG",)) as image:
             mode = image.mode
-            if plain and mode in ("P", "PA", "RGBA", "LA"):
-                image = image.convert("L" if mode == "LA" else "RGB")
-            levels = np.asarray(image)
+            wanted = {"P": "RGB", "RGBA": "RGB", "LA": "L"}.get(mode) if plain else None
+            levels = np.asarray(image if wanted is None else image.convert(wanted))
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError):
