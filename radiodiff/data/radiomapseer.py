@@ -55,6 +55,7 @@ ANTENNA_TOLERANCE = 2.0
 real maps the latter is up to one pixel off."""
 
 Value = TypeVar("Value")
+Gray = TypeVar("Gray", np.ndarray, torch.Tensor)
 
 
 class Sample(TypedDict):
@@ -74,14 +75,14 @@ class Sample(TypedDict):
     name: str
 
 
-def apply_threshold(gray: np.ndarray, threshold: Threshold) -> np.ndarray:
+def apply_threshold(gray: Gray, threshold: Threshold) -> Gray:
     """Clip gray at the noise floor and stretch what is left to [0, 1]: (max(g, 0.2) - 0.2) / 0.8.
 
     This is "thr2" of RadioUNet (Levie et al., 2021). With "none" the map is returned unchanged.
     """
     if threshold == "none":
         return gray
-    return (np.maximum(gray, NOISE_FLOOR_GRAY) - NOISE_FLOOR_GRAY) / (1.0 - NOISE_FLOOR_GRAY)
+    return (gray.clip(NOISE_FLOOR_GRAY) - NOISE_FLOOR_GRAY) / (1.0 - NOISE_FLOOR_GRAY)
 
 
 def undo_threshold(gray: np.ndarray, threshold: Threshold) -> np.ndarray:

@@ -27,7 +27,7 @@ from radiodiff.data.radiomapseer import apply_threshold, build_dataset
 from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.data.tree import some
 from radiodiff.errors import InputError
-from radiodiff.evaluation.metrics import average, mae, nmse, psnr, rmse, ssim
+from radiodiff.evaluation.metrics import average, mae, nmse, psnr, rmse, ssim, truth_power
 from radiodiff.evaluation.settings import Averaging, EvaluateConfig, MetricConfig
 from radiodiff.evaluation.tables import COLUMNS, Column, markdown_table
 from radiodiff.files import write_json, write_text
@@ -51,7 +51,8 @@ class FolderScores:
         values: metric -> (N,) float64.
         missing: maps of the part without prediction.
         extra: files that predict no map of the part.
-        averaging: how PSNR and RMSE are averaged.
+        power: (N,) mean square of the true maps.
+        averaging: how NMSE, PSNR and RMSE are averaged.
         buildings: what the buildings of the true maps are made from -> number of maps.
     """
 
@@ -59,13 +60,14 @@ class FolderScores:
     values: dict[str, torch.Tensor]
     missing: list[str]
     extra: list[str]
+    power: torch.Tensor
     averaging: Averaging
     buildings: dict[str, int]
 
     def means(self) -> dict[str, float]:
         """Return the mean over maps of every metric."""
         return {
-            metric: average(metric, values, self.averaging)
+            metric: average(metric, values, self.averaging, self.power)
             for metric, values in self.values.items()
         }
 
@@ -137,12 +139,14 @@ def score_predictions(config: EvaluateConfig) -> FolderScores:
         row = score_maps(*maps, config.metrics, where, dataset.scale)
         rows.append(row | {name: _apply(name, own, *maps, where) for name, own in more.items()})
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
+    power = values.pop("truth_power")
     scored_names = [names[index] for index in scored]
     return FolderScores(
         scored_names,
         values,
         missing,
         extra,
+        power,
         config.metrics.averaging,
         dataset.building_sources(),
     )
@@ -165,16 +169,19 @@ def score_maps(
         scale: gain of gray 0 and 1, for RMSE in dB.
 
     Returns:
-        nmse, rmse, ssim, psnr -> (N,) float64.
+        nmse, rmse, ssim, psnr and truth_power -> (N,) float64.
 
     Raises:
         InputError: as the metrics.
     """
+    prediction = apply_threshold(prediction, config.threshold)
+    truth = apply_threshold(truth, config.threshold)
     return {
         "nmse": nmse(prediction, truth, where),
         "rmse": rmse(prediction, truth, config.rmse_unit, where, scale.range_db),
         "ssim": ssim(prediction, truth, config.ssim_window),
         "psnr": psnr(prediction, truth, config.psnr_peak, where),
+        "truth_power": truth_power(truth, where),
     }
 
 
