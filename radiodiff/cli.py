@@ -27,6 +27,8 @@ SHIPPED = Path(__file__).parents[1] / "configs"
 """The configurations beside the package in a checkout."""
 WORKER_PREFIX = f"{InputError.__module__}.{InputError.__qualname__}: "
 """How a traceback introduces the message of an InputError."""
+MAX_MESSAGE = 2000
+"""Characters of an error that are printed."""
 
 
 def parse_config(
@@ -122,12 +124,21 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         main()
     except InputError as error:
         # A DataLoader worker wraps the error in its traceback, which ends with the message itself.
-        message = str(error).strip().splitlines()[-1]
-        print(f"error: {message.removeprefix(WORKER_PREFIX)}", file=sys.stderr)
+        message = " ".join(str(error).rpartition(WORKER_PREFIX)[2].split())
+        print(f"error: {message[:MAX_MESSAGE]}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has closed it, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)
 
 
@@ -161,8 +172,9 @@ def open_run_directory(
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{directory}: cannot be written ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(directory)!r:.200}: cannot be written ({reason})") from None
     check_run_directory(directory, config, may_differ)
     save_config(config, directory / "config.yaml")
     return directory

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from radiodiff.checks import require_regular
 from radiodiff.data.images import SIXTEEN_BITS, read_any_levels
 from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.errors import InputError
@@ -78,6 +79,7 @@ def levels_to_gray(levels: np.ndarray) -> np.ndarray:
 
 def _read_array(path: Path) -> tuple[str | None, np.ndarray]:
     """Return the one array that counts, and its name where it has one."""
+    require_regular(path)
     try:
         if path.suffix == ".npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from radiodiff.checks import require_regular
 from radiodiff.errors import InputError
 from radiodiff.files import replacing
 from radiodiff.units import level_to_gray
@@ -114,7 +115,7 @@ def read_antenna_json(path: str | Path) -> list[tuple[int, int]]:
         pairs = [(round(float(x)), round(float(y))) for x, y in positions]
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
-    except (OSError, TypeError, ValueError, OverflowError):
+    except (OSError, TypeError, ValueError, OverflowError, RecursionError):
         raise InputError(f"{path}: expected a JSON list of [x, y] positions") from None
     return pairs
 
@@ -153,12 +154,12 @@ def _decode(
     path: str | Path, shape: tuple[int, int] | None, plain: bool = False
 ) -> tuple[str, np.ndarray]:
     """Return mode and pixels of a PNG; ``plain`` looks colours up and leaves transparency out."""
+    require_regular(Path(path))
     try:
         with Image.open(path, formats=("PNG",)) as image:
             mode = image.mode
-            colour = plain and mode in ("P", "PA", "RGBA", "LA")
-            shown = image.convert("L" if mode == "LA" else "RGB") if colour else image
-            levels = np.asarray(shown)
+            wanted = {"P": "RGB", "RGBA": "RGB", "LA": "L"}.get(mode) if plain else None
+            levels = np.asarray(image if wanted is None else image.convert(wanted))
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError):

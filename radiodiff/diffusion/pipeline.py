@@ -15,6 +15,7 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
+from radiodiff.checks import check_count, check_generators, require_data
 from radiodiff.data.prompts import PAPER_PROMPT, build_prompt, check_features
 from radiodiff.data.scale import Scale
 from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, sample
@@ -253,8 +254,10 @@ class RadioDiffPipeline(DiffusionPipeline):
         mode: Mode | None,
     ) -> Tensor:
         """Return maps (N, H, W) in model range; see :meth:`generate`."""
-        if num_samples < 1:
-            raise InputError(f"num_samples: found {num_samples}, at least 1")
+        check_count("num_samples", num_samples)
+        check_count("num_inference_steps", num_inference_steps)
+        check_generators(generator)
+        self._check_prompt(prompt)
         n = len(prompt) * num_samples
         if isinstance(generator, list) and len(generator) != n:
             raise InputError(f"generator: found {len(generator)} generators for {n} maps")
@@ -282,6 +285,17 @@ class RadioDiffPipeline(DiffusionPipeline):
             if not torch.isfinite(maps).all():
                 raise InputError("the networks returned NaN or infinity; are the weights sound?")
             return maps[:, 0].clamp(-1.0, 1.0)
+
+    def _check_prompt(self, prompt: Tensor) -> None:
+        channels = self.denoiser.config.prompt_channels
+        if not isinstance(prompt, Tensor) or prompt.ndim != 4 or prompt.shape[1] != channels:
+            found = tuple(prompt.shape) if isinstance(prompt, Tensor) else type(prompt).__name__
+            raise InputError(f"prompt: found {found}, expected a tensor (N, {channels}, H, W)")
+        require_data(prompt, "prompt")
+        if prompt.numel() == 0:
+            raise InputError(f"prompt: an empty batch, {tuple(prompt.shape)}")
+        if not torch.isfinite(prompt).all():
+            raise InputError("prompt: holds NaN or infinity")
 
     def path_loss_channel(self, prompt: Tensor) -> Tensor:
         """Return the path-loss model's maps (N, 1, H, W) of prompts (N, C, H, W)."""
@@ -438,4 +452,7 @@ def _as_points(points: Points, name: str) -> np.ndarray:
 
 
 def _as_numpy(array: Array | Sequence) -> np.ndarray:
-    return array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    if isinstance(array, Tensor):
+        require_data(array, "mask or position")
+        return array.detach().cpu().numpy()
+    return np.asarray(array)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from radiodiff.checks import require_regular
 from radiodiff.cli import check_run_directory, open_run_directory, provenance
 from radiodiff.data.images import read_gray
 from radiodiff.data.radiomapseer import apply_threshold, build_dataset
@@ -257,6 +258,7 @@ def read_prediction(path: Path, shape: tuple[int, int], scale: Scale = RADIOMAPS
     """
     if path.suffix == ".png":
         return read_gray(path, shape)
+    require_regular(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = list(arrays)

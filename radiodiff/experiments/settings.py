@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from radiodiff.checks import MAX_COUNT
 from radiodiff.config import Settings
 from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
@@ -25,9 +26,9 @@ class SamplerSettings(Settings):
     refinement: RefinementSettings | None = None
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
-    num_particles: int = Field(default=5, ge=1)
+    num_particles: int = Field(default=5, ge=1, le=MAX_COUNT)
     """Samples of each map."""
-    num_inference_steps: int = Field(default=100, ge=1)
+    num_inference_steps: int = Field(default=100, ge=1, le=MAX_COUNT)
     """Network calls per particle."""
     batch_limit: int | None = Field(default=None, ge=1)
     """Most particles in one network call, to bound memory; null puts no limit."""
@@ -73,7 +74,7 @@ class GenerateConfig(Settings):
     """Part of the split that is generated."""
     max_maps: int | None = Field(default=None, ge=1)
     """Generate the first N maps of the part; null generates all."""
-    num_inference_steps: int = Field(ge=1)
+    num_inference_steps: int = Field(ge=1, le=MAX_COUNT)
     """Evaluations of the denoiser for each map."""
     mode: Mode | None = None
     """``mean`` or ``sample``; null takes what the model was trained with."""

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 
+from radiodiff.checks import check_count, check_generators, require_data
+from radiodiff.config import MAX_NUMBER
 from radiodiff.data.measurements import Measurements, check_noise_std, merge_measurements
 from radiodiff.data.own_measurements import MAX_EXCESS_STD
 from radiodiff.data.scale import Scale
@@ -117,6 +119,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             num_particles = preset.num_particles
         if num_inference_steps is None:
             num_inference_steps = preset.num_inference_steps
+        check_count("num_inference_steps", num_inference_steps)
         spacing = preset.sampler.spacing
         levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, spacing)
         return self._reconstruct(
@@ -197,8 +200,12 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         tile_overlap: int | None,
         start: Tensor | None,
     ) -> InverseOutput:
-        if num_particles < 1:
-            raise InputError(f"num_particles = {num_particles}: allowed are 1 or more")
+        check_count("num_particles", num_particles)
+        check_generators(generator)
+        if batch_limit is not None:
+            check_count("batch_limit", batch_limit, most=MAX_NUMBER)
+        if shadow_threshold is not None and not np.isfinite(shadow_threshold):
+            raise InputError(f"shadow_threshold: found {shadow_threshold}, expected a number")
         measurements = measurements.to(self.device)
         known = measurements
         if buildings is not None:
@@ -338,6 +345,10 @@ def _with_noise(measurements: Measurements, noise_std: float | Tensor | None) ->
             f"measurements: found a {type(measurements).__name__}; make them with "
             "Measurements.from_points or Measurements.from_array"
         )
+    for values in (measurements.values, measurements.mask):
+        require_data(values, "measurements")
+    if not len(measurements.values):
+        raise InputError("measurements: an empty batch")
     measurements = _as_float32(measurements)
     if noise_std is not None:
         check_noise_std(noise_std)

@@ -152,6 +152,8 @@ def test_predictions_are_clipped_like_an_image(tmp_path):
         ({"gray": np.zeros((4, 5))}, r"shape \(4, 5\), expected \(4, 4\)"),
         ({"gray": np.full((4, 4), np.nan)}, "holds NaN or infinity"),
         ({"gray": np.full((4, 4), "x")}, "holds <U1 values, expected real numbers"),
+        ({"gray": np.full((4, 4), 1j)}, "holds complex128 values, expected real numbers"),
+        ({"path_gain_db": np.full((4, 4), -60 + 1j)}, "holds complex128 values"),
         (b"PK\x03\x04 broken", "corrupt or not an NPZ of numbers"),
         (b"", "corrupt or not an NPZ of numbers"),
     ],
