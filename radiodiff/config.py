@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from radiodiff.errors import InputError
 from radiodiff.files import write_text
+from radiodiff.shipped import find_config
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """What networks compute in."""
@@ -60,17 +61,15 @@ def load_config(
     """Read a YAML file into ``model``, after applying ``key.path=value`` overrides.
 
     Args:
-        path: YAML file.
+        path: YAML file, or the name of a shipped one, such as ``small/infer_inverse``.
         model: the subclass of :class:`Settings` that describes the experiment.
         overrides: strings such as ``train.steps=100``; the value is parsed as YAML.
 
     Raises:
         InputError: the file is missing or no YAML, or a key is unknown, missing or impossible.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such configuration file")
-    data = _parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
+    text = find_config(path).read_text(encoding="utf-8")
+    data = _parse_yaml(text, where=str(path))
     if data is None:
         data = {}
     if not isinstance(data, dict):

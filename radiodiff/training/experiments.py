@@ -24,6 +24,7 @@ from radiodiff.training.settings import (
 )
 from radiodiff.training.stream import MapDataset
 from radiodiff.training.trainer import Task
+from radiodiff.weight_sources import find_weights
 
 ExperimentT = TypeVar("ExperimentT", bound="Experiment")
 
@@ -108,6 +109,7 @@ def copy_weights(
     Raises:
         InputError: the folder holds no such network.
     """
+    directory = find_weights(directory)
     try:
         weights = type(network).from_pretrained(directory).state_dict()  # type: ignore[attr-defined]
         known = trained_features(directory)
