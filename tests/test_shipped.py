@@ -4,7 +4,9 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -70,17 +72,19 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 class _Hub(_Quiet):
-    """The three answers of a hub that downloading a model of one file needs."""
+    """The answers of a hub that downloading a model of one file needs."""
 
     commit = "c" * 40
     content = b'{"_class_name": "RadioDiffInversePipeline"}'
 
     def do_GET(self) -> None:
-        if self.path.startswith("/api/models/"):
-            files = [{"rfilename": "model_index.json", "type": "file", "path": "model_index.json"}]
-            self._answer(
-                json.dumps({"id": "me/mine", "sha": self.commit, "siblings": files}).encode()
-            )
+        file = {"type": "file", "path": "model_index.json", "oid": "1", "size": len(self.content)}
+        if "/tree/" in self.path:
+            self._answer(json.dumps([file]).encode())
+        elif self.path.startswith("/api/models/"):
+            siblings = [{"rfilename": file["path"]}]
+            found = {"id": "me/mine", "sha": self.commit, "siblings": siblings}
+            self._answer(json.dumps(found).encode())
         else:
             self._answer(self.content)
 
@@ -139,22 +143,29 @@ def test_weights_of_a_url_are_unpacked_once_if_their_digest_is_right(tmp_path, s
     assert find_weights(f"{url}#sha256={digest}") == found
 
 
-def test_weights_of_the_hub(serve, monkeypatch, tmp_path):
-    constants = pytest.importorskip("huggingface_hub.constants")
-    address = serve(_Hub)
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(
-        constants,
-        "HUGGINGFACE_CO_URL_TEMPLATE",
-        address + "/{repo_id}/resolve/{revision}/{filename}",
+def test_weights_of_the_hub(serve, tmp_path):
+    code = (
+        "import sys; from radiodiff.weight_sources import find_weights as f; print(f(sys.argv[1]))"
     )
-    monkeypatch.setattr("huggingface_hub._snapshot_download.HF_HUB_CACHE", str(tmp_path), False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    found = find_weights("me/mine")
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": serve(_Hub),
+        "HF_HUB_CACHE": str(tmp_path / "hub"),
+        "HF_HUB_OFFLINE": "0",
+    }
+
+    def find(name: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, name],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    found = Path(find("me/mine").stdout.strip())
     assert read_index(found, (), None)["_class_name"] == "RadioDiffInversePipeline"
-    with pytest.raises(InputError, match="me/other: no such folder, no shipped weights"):
-        find_weights("me/other")
+    assert "me/other: no such folder, no shipped weights" in find("me/other").stderr
 
 
 def run_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
