@@ -1,8 +1,8 @@
 """Check a tree of maps, or without one this installation.
 
-With ROOT, the folder that holds gain/ and png/, everything that is wrong with the tree is said at once
-and four of its maps are drawn. Without it versions, devices and shipped files are listed, and the
-engine and both methods run on something small.
+With ROOT, the folder that holds gain/ and png/, everything that is wrong with the tree is said at
+once and four of its maps are drawn. Without it versions, devices and shipped files are listed, and
+the engine and both methods run on something small.
 """
 
 from __future__ import annotations
