@@ -45,6 +45,8 @@ def generate_maps(config: GenerateConfig) -> Path:
     Raises:
         InputError: the model is missing or asks for another prompt, or the data are.
     """
+    if config.data is None:
+        raise InputError("data: no tree of maps is given")
     state = join_processes()
     pipeline = RadioDiffPipeline.from_pretrained(config.model, getattr(torch, config.dtype))
     wanted, given = tuple(pipeline.config.prompt_features), config.data.prompt_features

@@ -87,7 +87,9 @@ def _loop(
     checkpoints = directory / "checkpoints"
     first_step = progress.step
     writer = CheckpointWriter(checkpoints, settings.keep_last, settings.keep_every)
-    records = Records(directory, first_step, settings.steps, accelerator.is_main_process)
+    records = Records(
+        directory, first_step, settings.steps, accelerator.is_main_process, settings.trackers
+    )
     batches = training_batches(run, maps, first_step)
     phase_starts = {first_step, *(phase.first_step for phase in task.phases)}
     with _stop_signals() as stop, records:

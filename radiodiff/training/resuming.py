@@ -29,6 +29,7 @@ CHANGES_NO_STEP = (
     "train.compile",
     "train.shard",
     "train.num_workers",
+    "train.trackers",
     "train.log_every",
     "train.spike_factor",
     "train.histogram_every",

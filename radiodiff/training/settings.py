@@ -21,6 +21,7 @@ from radiodiff.models.settings import (
     VAESettings,
 )
 
+Tracker = Literal["tensorboard", "wandb", "csv"]
 NoiseLevels = Literal["uniform", "log_normal"]
 
 
@@ -95,6 +96,9 @@ class TrainSettings(Settings):
     num_workers: int = Field(0, ge=0, le=1024)
     """Data loading processes for each training process."""
     ema: EmaSettings | None
+    trackers: tuple[Tracker, ...] = ("tensorboard",)
+    """Where scalars go besides metrics.jsonl: tensorboard (with images and histograms), csv (the
+    file scalars.csv) and wandb, which needs that package and an account or WANDB_MODE=offline."""
     log_every: int = Field(ge=1)
     """Log losses and speed once in N steps."""
     spike_factor: float = Field(3.0, gt=1)
