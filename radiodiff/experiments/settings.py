@@ -16,6 +16,9 @@ from radiodiff.inverse.sampler import AnySampler
 from radiodiff.inverse.settings import Interpolator, RefinementSettings
 from radiodiff.units import RESOLUTION_M
 
+PriorPrecision = Literal["auto", "float32", "bfloat16"]
+"""Precision of a prior; ``auto`` is bfloat16 where the device computes in it, else float32."""
+
 
 class SamplerSettings(Settings):
     """Which prior is used, and how it is sampled."""
@@ -37,8 +40,9 @@ class SamplerSettings(Settings):
     """tau of the building mask, model range; null estimates it from each map's noise floor."""
     device: str = "cpu"
     """A torch device."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior; the sampler itself runs in float32."""
+    dtype: PriorPrecision = "float32"
+    """Precision of the prior; the sampler itself runs in float32. ``auto`` is bfloat16 where the
+    device computes in it, else float32."""
 
 
 class InverseConfig(SamplerSettings):
@@ -172,8 +176,8 @@ class SamplingSettings(Settings):
     refinement: RefinementSettings | None = None
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior of RadioDiff-Inverse."""
+    dtype: PriorPrecision = "float32"
+    """Precision of the prior of RadioDiff-Inverse; ``auto`` as in ``SamplerSettings``."""
 
 
 class MethodSettings(SamplingSettings):
