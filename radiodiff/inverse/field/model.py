@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from radiodiff.inverse.field.validation import Average, fit_average, leave_out, 
 PATCH_POSITIONS = 16
 """Positions that share their neighbours where many are predicted."""
 MANY = 20_000
+MIN_WEIGHT = 0.08
+"""A candidate that has less weight at every distance is left out: maps take less time."""
 MIN_SAMPLES = 12
 """Fewer samples are not cross-validated."""
 
@@ -148,6 +150,12 @@ def fit_field(
         return Field(samples, kept, _equal(len(kept), spacing, extent), trend, nugget, None)
     found = leave_out(xy, values, samples, candidates, rng)
     average = fit_average(found, spacing, extent)
+    heavy = average.weights(found.distance).max(axis=0) >= MIN_WEIGHT
+    heavy[0] = True  # kriging is compared with
+    if not heavy.all():
+        candidates = [c for c, kept in zip(candidates, heavy, strict=True) if kept]
+        found = replace(found, mean=found.mean[:, heavy], variance=found.variance[:, heavy])
+        average = fit_average(found, spacing, extent)
     weights = average.weights(found.distance)
     mean, std = average.combine(found.mean, found.variance, found.distance)
     _, low, high = average.calibration(found.distance)

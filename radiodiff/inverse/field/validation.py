@@ -198,9 +198,7 @@ def fit_average(found: Predictions, spacing: float, extent: float) -> Average:
     fitted = minimize(loss, prior.reshape(-1), jac=True, method="L-BFGS-B").x.reshape(prior.shape)
     knots = np.unique(np.quantile(t, np.linspace(0.02, 0.98, KNOTS)))
     neutral = np.ones(len(knots))
-    average = Average(
-        fitted, spacing, reach, knots, neutral, -1.645 * neutral, 1.645 * neutral
-    )
+    average = Average(fitted, spacing, reach, knots, neutral, -1.645 * neutral, 1.645 * neutral)
     mean, std = average.combine(found.mean, found.variance, found.distance)
     return _calibrate(average, (found.value - mean) / std, t)
 
