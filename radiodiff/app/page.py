@@ -110,8 +110,6 @@ def _city_tab() -> None:
             raise InputError(f"row {row}, column {column} is inside a building; click outdoors")
         return (row, column), city_picture(mask, (row, column))
 
-    # Gradio finds the event by the annotation of the function, which the wrapper's own text hides.
-    clicked.__annotations__["event"] = gr.SelectData
     upload.change(uploaded, upload, [city, place, picture]).success(update, inputs, shown)
     drawn.click(another, None, [city, place, picture]).success(update, inputs, shown)
     picture.select(clicked, city, [place, picture]).success(update, inputs, shown)
@@ -201,17 +199,18 @@ def survey_text(report: dict[str, Any]) -> str:
     place = report["transmitter"]
     if place is not None:
         lines.append("transmitter at x = {:.6g}, y = {:.6g}".format(*place["x_y"]))
-    validation = report.get("cross_validation") or {}
-    if "rmse_db" in validation:
-        lines.append(f"samples held out in turn: RMSE {validation['rmse_db']:.2f} dB")
+    validation = report.get("cross_validation")
+    if validation is not None:
+        rmse, kriging = (validation["random"][key] for key in ("rmse_db", "kriging_rmse_db"))
+        lines.append(f"samples held out in turn: RMSE {rmse:.2f} dB (kriging {kriging:.2f} dB)")
     lines += [str(note) for note in report["notes"]]
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _sensing_tab() -> None:
     gr.Markdown(
-        "A simulated map is measured at random pixels with noise. RadioDiff-Inverse reconstructs it "
-        "from these alone, with no building and no transmitter given."
+        "A simulated map is measured at random pixels with noise. RadioDiff-Inverse reconstructs "
+        "it from these alone, with no building and no transmitter given."
     )
     with gr.Row():
         missing = gr.Slider(0.5, 0.95, 0.8, step=0.05, label="missing share of the pixels")
@@ -235,8 +234,8 @@ def _sensing_tab() -> None:
         shown.append(("error", error, "RdBu_r", (-20.0, 20.0)))
         shown.append(("linear interpolation", np.asarray(found["linear"]), "Viridis", limits))
         text = (
-            f"PSNR {found['mean_psnr']:.1f} dB, linear interpolation {found['linear_psnr']:.1f} dB; "
-            f"{time.monotonic() - began:.0f} s"
+            f"PSNR {found['mean_psnr']:.1f} dB, linear interpolation "
+            f"{found['linear_psnr']:.1f} dB; {time.monotonic() - began:.0f} s"
         )
         return text, figures.panels(shown)
 
