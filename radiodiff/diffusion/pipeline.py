@@ -220,7 +220,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             model = _zero(model, torch.from_numpy(masks))
         output = self._output(model)
         # Typed as the usual case: a union would make every caller narrow it.
-        return output if return_dict else output.to_tuple()  # type: ignore[return-value]
+        return output if return_dict else output.to_tuple()
 
     @torch.no_grad()
     def generate(
