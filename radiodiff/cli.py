@@ -19,14 +19,15 @@ import radiodiff
 from radiodiff.config import Settings, SettingsT, load_config, save_config
 from radiodiff.config_keys import config_keys, format_keys
 from radiodiff.errors import InputError
+from radiodiff.shipped import CONFIGS, config_names
 
 if TYPE_CHECKING:
     import torch
 
-SHIPPED = Path(__file__).parents[1] / "configs"
-"""The configurations beside the package in a checkout."""
 WORKER_PREFIX = f"{InputError.__module__}.{InputError.__qualname__}: "
 """How a traceback introduces the message of an InputError."""
+MAX_MESSAGE = 2000
+"""Characters of an error that are printed."""
 
 
 def parse_config(
@@ -41,7 +42,8 @@ def parse_config(
     Args:
         model: the configuration model of the script.
         description: shown by ``--help``.
-        default_config: the file used when ``--config`` is not given; None makes it required.
+        default_config: the file, or the shipped name, used when ``--config`` is not given; None
+            makes it required.
         add_arguments: adds the script's own options to the parser.
         shortcuts: option -> key it sets, such as ``{"--data": "data.root"}``.
 
@@ -54,7 +56,8 @@ def parse_config(
         "--config",
         default=default_config,
         metavar="FILE.yaml",
-        help="the configuration" + (f"; {default_config} if not given" if default_config else ""),
+        help="the configuration, or the name of a shipped one"
+        + (f"; {default_config} if not given" if default_config else ""),
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="a value instead of the file's"
@@ -65,7 +68,7 @@ def parse_config(
         parser.add_argument(option, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
     arguments = parser.parse_intermixed_args()
     if arguments.config is None:
-        shipped = ", ".join(str(path) for path in shipped_configs(model))
+        shipped = ", ".join(shipped_configs(model))
         raise InputError(f"--config FILE.yaml is needed; shipped for this command: {shipped}")
     given = {key: getattr(arguments, key) for key in shortcuts.values()}
     # A JSON string is a YAML string, whatever the value holds.
@@ -87,7 +90,7 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return argparse's own text, the keys, and the shipped configurations."""
         width = shutil.get_terminal_size().columns
-        shipped = "\n".join(f"  {path}" for path in shipped_configs(self._model))
+        shipped = "\n".join(f"  {name}" for name in shipped_configs(self._model))
         return (
             f"{super().format_help()}\nkeys of the configuration:\n"
             f"{format_keys(config_keys(self._model), width)}\n"
@@ -95,15 +98,14 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
-def shipped_configs(model: type[Settings]) -> list[Path]:
-    """Return the shipped configurations that ``model`` reads, relative to the current folder."""
-    fitting = [path for path in sorted(SHIPPED.rglob("*.yaml")) if _fits(path, model)]
-    return [Path(os.path.relpath(path)) for path in fitting]
+def shipped_configs(model: type[Settings]) -> list[str]:
+    """Return the names of the shipped configurations that ``model`` reads."""
+    return [name for name in config_names() if _fits(name, model)]
 
 
-def _fits(path: Path, model: type[Settings]) -> bool:
+def _fits(name: str, model: type[Settings]) -> bool:
     try:
-        load_config(path, model)
+        load_config(CONFIGS / f"{name}.yaml", model)
     except InputError:
         return False
     return True
@@ -122,12 +124,21 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         main()
     except InputError as error:
         # A DataLoader worker wraps the error in its traceback, which ends with the message itself.
-        message = str(error).strip().splitlines()[-1]
-        print(f"error: {message.removeprefix(WORKER_PREFIX)}", file=sys.stderr)
+        message = " ".join(str(error).rpartition(WORKER_PREFIX)[2].split())
+        print(f"error: {message[:MAX_MESSAGE]}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has closed it, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)
 
 
@@ -161,8 +172,9 @@ def open_run_directory(
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{directory}: cannot be written ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(directory)!r:.200}: cannot be written ({reason})") from None
     check_run_directory(directory, config, may_differ)
     save_config(config, directory / "config.yaml")
     return directory
@@ -176,19 +188,45 @@ def check_run_directory(
     Raises:
         InputError: naming the key that differs.
     """
-    directory = Path(directory)
-    resolved = directory / "config.yaml"
-    if not resolved.is_file():
-        return
-    found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
-    wanted = _flatten(config.model_dump(mode="json"))
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key) and key not in may_differ:
+    for key, (was, now) in config_changes(directory, config).items():
+        if key not in may_differ:
             raise InputError(
-                f"{directory}: holds a run of another configuration ({key} was "
-                f"{found.get(key)!r}, now {wanted.get(key)!r}); choose another output "
-                "directory or remove this one"
+                f"{directory}: holds a run of another configuration ({key} was {was!r}, now "
+                f"{now!r}); choose another output directory or remove this one"
             )
+
+
+def config_changes(directory: str | Path, config: Settings) -> dict[str, tuple[object, object]]:
+    """Return key path -> (value of the run that a directory holds, value now) where they differ.
+
+    Two paths of one file or folder do not differ.
+
+    Raises:
+        InputError: the directory's configuration cannot be read.
+    """
+    resolved = Path(directory) / "config.yaml"
+    if not resolved.is_file():
+        return {}
+    try:
+        found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError):
+        raise InputError(f"{resolved}: damaged; remove the folder or choose another") from None
+    wanted = _flatten(config.model_dump(mode="json"))
+    return {
+        key: (found.get(key), wanted.get(key))
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key) and not _same_place(found.get(key), wanted.get(key))
+    }
+
+
+def _same_place(one: object, other: object) -> bool:
+    """Whether two values are paths, relative and absolute maybe, of one thing that exists."""
+    if not isinstance(one, str) or not isinstance(other, str):
+        return False
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _flatten(value: object, path: str = "") -> dict[str, object]:

@@ -10,6 +10,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from radiodiff.config import Settings, load_config
 from radiodiff.evaluation.paper import printed_rows, settings_of
 from radiodiff.evaluation.settings import EvaluateConfig
+from radiodiff.experiments.predict_settings import PredictConfig
 from radiodiff.experiments.reproduce.settings import ReproduceConfig, ScoreTable
 from radiodiff.experiments.reproduce.training import load_stage
 from radiodiff.experiments.settings import DemoConfig, GenerateConfig, InverseConfig
@@ -37,11 +38,13 @@ MODELS: dict[str, type[Settings]] = {
     "radiounet": BaselineExperiment,
     "uvmnet": BaselineExperiment,
     "rmegan": BaselineExperiment,
+    "infer_city": GenerateConfig,
     "infer_ldm": GenerateConfig,
     "infer_inverse": InverseConfig,
     "evaluate": EvaluateConfig,
     "simulate": SimulateConfig,
     "demo": DemoConfig,
+    "predict": PredictConfig,
     "survey": SurveyConfig,
     "radiodiff_": ReproduceConfig,
     "inverse_": ReproduceConfig,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from radiodiff.checks import require_data
 from radiodiff.data.prompts import build_prompt
 from radiodiff.errors import InputError
 
@@ -22,7 +23,6 @@ def stack_scenes(
     transmitter: Points,
     vehicles: Array | None,
     resolution_m: float,
-    stride: int,
 ) -> tuple[np.ndarray, Tensor]:
     """Check N scenes and stack their prompts; a single part serves all of them.
 
@@ -32,23 +32,18 @@ def stack_scenes(
         transmitter: (row, column) or (N, 2), outdoors.
         vehicles: (H, W) or (N, H, W) mask; None for static maps.
         resolution_m: side of a pixel in metres.
-        stride: number that must divide both sides.
 
     Returns:
         Building masks (N, H, W) bool and prompts (N, C, H, W) in [-1, 1].
 
     Raises:
-        InputError: a mask that is not binary, a transmitter outside or in a building, sides that
-            the stride does not divide, batches of different lengths.
+        InputError: a mask that is not binary, a transmitter outside or in a building, batches
+            of different lengths.
     """
     masks = _as_batch(buildings, "buildings")
     points = as_points(transmitter, "transmitter")
     cars = None if vehicles is None else _as_batch(vehicles, "vehicles")
     height, width = masks.shape[1:]
-    if height % stride or width % stride:
-        raise InputError(
-            f"buildings: found {height} x {width} pixels, sides must be multiples of {stride}"
-        )
     lengths = {"buildings": len(masks), "transmitter": len(points)}
     if cars is not None:
         lengths["vehicles"] = len(cars)
@@ -92,4 +87,7 @@ def _as_batch(mask: Array, name: str) -> np.ndarray:
 
 
 def _as_numpy(array: Array | Sequence) -> np.ndarray:
-    return array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+    if isinstance(array, Tensor):
+        require_data(array, "mask or position")
+        return array.detach().cpu().numpy()
+    return np.asarray(array)

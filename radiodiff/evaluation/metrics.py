@@ -27,8 +27,6 @@ from radiodiff.errors import InputError
 from radiodiff.evaluation.settings import Averaging, PsnrPeak, RmseUnit, SsimWindow
 from radiodiff.units import GAIN_RANGE_DB, RESOLUTION_M
 
-_RMSE_SCALE: dict[RmseUnit, float] = {"gray": 1.0, "model": 2.0, "db": GAIN_RANGE_DB}
-
 
 def nmse(
     prediction: torch.Tensor, truth: torch.Tensor, where: torch.Tensor | None = None
@@ -74,6 +72,7 @@ def rmse(
     truth: torch.Tensor,
     unit: RmseUnit = "gray",
     where: torch.Tensor | None = None,
+    range_db: float = GAIN_RANGE_DB,
 ) -> torch.Tensor:
     """Root mean squared error: RadioDiff, eq. (26); RadioDiff-Inverse, eq. (44). 0 is best.
 
@@ -82,6 +81,7 @@ def rmse(
         truth: the same shape, gray.
         unit: "gray" as RadioDiff; "model", twice that, as RadioDiff-Inverse, Table I; or "db".
         where: the same shape, bool; the pixels that count. None counts all.
+        range_db: decibels from gray 0 to gray 1; the default is RadioMapSeer's.
 
     Returns:
         (N,) float64 in that unit.
@@ -89,7 +89,29 @@ def rmse(
     Raises:
         InputError: shapes differ, a value is not finite, or no pixel counts.
     """
-    return _RMSE_SCALE[unit] * _mean_squared_error(prediction, truth, where).sqrt()
+    scale = {"gray": 1.0, "model": 2.0, "db": range_db}[unit]
+    return scale * _mean_squared_error(prediction, truth, where).sqrt()
+
+
+def mae(
+    prediction: torch.Tensor, truth: torch.Tensor, where: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean absolute error. 0 is best.
+
+    Args:
+        prediction: (N, H, W) or (H, W) gray.
+        truth: the same shape, gray.
+        where: the same shape, bool; the pixels that count. None counts all.
+
+    Returns:
+        (N,) float64 gray.
+
+    Raises:
+        InputError: shapes differ, a value is not finite, or no pixel counts.
+    """
+    prediction, truth, where = _as_maps(prediction, truth, where)
+    error = torch.where(where, (prediction - truth).abs(), 0.0).sum(dim=(1, 2))
+    return error / _count(where)
 
 
 def psnr(

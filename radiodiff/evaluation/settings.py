@@ -67,6 +67,10 @@ class EvaluateConfig(Settings):
     """What happens if a map of the part has no prediction; skip scores the others and names it."""
     metrics: MetricConfig = MetricConfig()
     """Conventions of the metrics."""
+    more_metrics: tuple[str, ...] = ()
+    """Metrics besides the papers': ``mae``, or ``module:function`` of your own, which takes
+    prediction, truth (both (N, H, W) gray in [0, 1]) and where ((N, H, W) bool, the pixels that
+    count) as tensors and returns N values. A module may lie in the current folder."""
     output: Path | None = None
     """Run directory for per_map.csv, summary.json and table.md. null is ``scores`` in predictions,
     or ``scores-`` and the conventions that are not the defaults, such as ``scores-db``."""
@@ -85,4 +89,5 @@ class EvaluateConfig(Settings):
         if self.output is not None:
             return self.output
         changed = self.metrics.model_dump(exclude_defaults=True).values()
-        return self.predictions / "-".join(["scores", *changed])
+        more = (name.rpartition(":")[2] for name in self.more_metrics)
+        return self.predictions / "-".join(["scores", *changed, *more])

@@ -24,11 +24,12 @@ from radiodiff.files import replacing, write_json
 from radiodiff.processes import join_processes
 from radiodiff.training.stream import mix_seed
 from radiodiff.units import gray_to_level
+from radiodiff.weight_sources import find_weights
 
 MADE_BY = "radiodiff made_by"
 """Text of a PNG: the digest of what the map followed from."""
-MAY_DIFFER = ("max_maps", "batch_size", "data.cache", "data.prompt_cache")
-"""Settings that a map does not depend on."""
+MAY_DIFFER = ("max_maps", "batch_size", "data.root", "data.cache", "data.prompt_cache")
+"""Settings that a map does not depend on; its scene is compared by content."""
 
 
 def generate_maps(config: GenerateConfig) -> Path:
@@ -44,6 +45,8 @@ def generate_maps(config: GenerateConfig) -> Path:
     Raises:
         InputError: the model is missing or asks for another prompt, or the data are.
     """
+    if config.data is None:
+        raise InputError("data: no tree of maps is given")
     state = join_processes()
     pipeline = RadioDiffPipeline.from_pretrained(config.model, getattr(torch, config.dtype))
     wanted, given = tuple(pipeline.config.prompt_features), config.data.prompt_features
@@ -105,7 +108,7 @@ def _identity(config: GenerateConfig) -> dict[str, object]:
     settings = config.model_dump(
         mode="json", include={"num_inference_steps", "mode", "zero_buildings", "seed", "dtype"}
     )
-    return settings | {"weights": digest_folder(config.model), "code": digest_code()}
+    return settings | {"weights": digest_folder(find_weights(config.model)), "code": digest_code()}
 
 
 def _made_by(path: Path) -> str | None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from radiodiff.data.measurements import BUILDING_VALUE, Measurements
+from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.errors import InputError
 from radiodiff.inverse.nearest import fill_from_nearest
-from radiodiff.units import model_std_to_db, model_to_db
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,22 @@ class InverseOutput:
     """What the map was made from, with every noise level."""
     buildings: Tensor | None
     """(B, 1, H, W) bool buildings given by the caller."""
+    scale: Scale = RADIOMAPSEER
+    """Gain of gray 0 and 1 in dB."""
 
     @property
     def path_gain_db(self) -> Tensor:
         """(B, 1, H, W) path gain of the mean map in dB."""
-        return model_to_db(self.mean)
+        return self.scale.model_to_db(self.mean)
 
     @property
     def std_db(self) -> Tensor:
         """(B, 1, H, W) standard deviation around it in dB."""
-        return model_std_to_db(self.std)
+        return self.std * (self.scale.range_db / 2.0)
 
     def quantile_db(self, probability: float) -> Tensor:
         """Return :meth:`quantile` as path gain in dB, (B, 1, H, W)."""
-        return model_to_db(self.quantile(probability))
+        return self.scale.model_to_db(self.quantile(probability))
 
     def quantile(self, probability: float) -> Tensor:
         """Return the weighted quantile of the samples in every pixel, (B, 1, H, W), model range.

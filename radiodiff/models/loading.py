@@ -34,7 +34,7 @@ def read_index(directory: str | Path, needed: Sequence[str], kind: str | None) -
         raise InputError(f"{directory}: no model_index.json, so no saved {kind or 'pipeline'}")
     try:
         config = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         raise InputError(f"{index}: not valid JSON") from None
     found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
     if not isinstance(config, dict) or (kind is not None and found != kind):
