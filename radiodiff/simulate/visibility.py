@@ -194,19 +194,6 @@ def sees(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def sector_near(bounds: np.ndarray, angle: float, k: int) -> int:
-    """Return ``np.searchsorted(bounds, angle)``, quickly if it is near to k, from 0 to the end."""
-    for _ in range(4):
-        if k < bounds.shape[0] and bounds[k] < angle:
-            k += 1
-        elif k > 0 and bounds[k - 1] >= angle:
-            k -= 1
-        else:
-            return k
-    return int(np.searchsorted(bounds, angle))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def visible_pixels(row: float, col: float, edges: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Return the (N,) bool visibility of (N, 2) integer pixels from a source point."""
     bounds, nearest, index = sweep(row, col, edges)
