@@ -139,5 +139,5 @@ def test_rings_keep_the_building_on_the_right():
 
 @pytest.mark.parametrize("mask", [np.zeros(5), np.full((4, 4), 255), np.full((4, 4), 0.5)])
 def test_refuses_what_is_no_mask(mask):
-    with pytest.raises(InputError, match="^buildings: (shape|not a binary mask)"):
+    with pytest.raises(InputError, match=r"^buildings: (shape|not a binary mask)"):
         polygons_from_mask(mask)
