@@ -18,6 +18,7 @@ from griffe import Extension
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from radiodiff.commands.main import COMMANDS
 from radiodiff.config import Settings
 from radiodiff.config_keys import ConfigKey, config_keys
 
@@ -49,16 +50,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def configuration_pages() -> dict[str, str]:
-    """Return the pages of configuration keys: one for each script, by their place in the docs."""
+    """Return the pages of configuration keys: one for each command, by their place in the docs."""
     return {
         f"{CONFIGURATION}/{script.stem}.md": _configuration_page(script, models)
-        for script in sorted((ROOT / "scripts").glob("*.py"))
+        for script in sorted((PACKAGE / "commands").glob("*.py"))
         if (models := configuration_models(script))
     }
 
 
 def configuration_models(script: Path) -> list[type[Settings]]:
-    """Return the models that a script hands to ``parse_config``, found without running it."""
+    """Return the models that a command hands to ``parse_config``, found without running it."""
     tree = ast.parse(script.read_text(encoding="utf-8"))
     homes = {
         alias.asname or alias.name: f"{node.module}:{alias.name}"
@@ -78,10 +79,10 @@ def configuration_models(script: Path) -> list[type[Settings]]:
 
 
 def _configuration_page(script: Path, models: list[type[Settings]]) -> str:
-    name = script.relative_to(ROOT).as_posix()
+    (name,) = (command for command, (module, _) in COMMANDS.items() if module == script.stem)
     summary = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
     lines = [f"# {script.stem}", "", summary.partition("\n\n")[0], ""]
-    lines += [f"    python {name} --config FILE.yaml key.path=value ...", ""]
+    lines += [f"    radiodiff {name} --config FILE.yaml key.path=value ...", ""]
     for model in models:
         if len(models) > 1:
             lines += [f"## {model.__name__}", "", (model.__doc__ or "").partition("\n\n")[0], ""]

@@ -19,12 +19,11 @@ import radiodiff
 from radiodiff.config import Settings, SettingsT, load_config, save_config
 from radiodiff.config_keys import config_keys, format_keys
 from radiodiff.errors import InputError
+from radiodiff.shipped import CONFIGS, config_names
 
 if TYPE_CHECKING:
     import torch
 
-SHIPPED = Path(__file__).parents[1] / "configs"
-"""The configurations beside the package in a checkout."""
 WORKER_PREFIX = f"{InputError.__module__}.{InputError.__qualname__}: "
 """How a traceback introduces the message of an InputError."""
 MAX_MESSAGE = 2000
@@ -43,7 +42,8 @@ def parse_config(
     Args:
         model: the configuration model of the script.
         description: shown by ``--help``.
-        default_config: the file used when ``--config`` is not given; None makes it required.
+        default_config: the file, or the shipped name, used when ``--config`` is not given; None
+            makes it required.
         add_arguments: adds the script's own options to the parser.
         shortcuts: option -> key it sets, such as ``{"--data": "data.root"}``.
 
@@ -56,7 +56,8 @@ def parse_config(
         "--config",
         default=default_config,
         metavar="FILE.yaml",
-        help="the configuration" + (f"; {default_config} if not given" if default_config else ""),
+        help="the configuration, or the name of a shipped one"
+        + (f"; {default_config} if not given" if default_config else ""),
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="a value instead of the file's"
@@ -67,7 +68,7 @@ def parse_config(
         parser.add_argument(option, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
     arguments = parser.parse_intermixed_args()
     if arguments.config is None:
-        shipped = ", ".join(str(path) for path in shipped_configs(model))
+        shipped = ", ".join(shipped_configs(model))
         raise InputError(f"--config FILE.yaml is needed; shipped for this command: {shipped}")
     given = {key: getattr(arguments, key) for key in shortcuts.values()}
     # A JSON string is a YAML string, whatever the value holds.
@@ -89,7 +90,7 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return argparse's own text, the keys, and the shipped configurations."""
         width = shutil.get_terminal_size().columns
-        shipped = "\n".join(f"  {path}" for path in shipped_configs(self._model))
+        shipped = "\n".join(f"  {name}" for name in shipped_configs(self._model))
         return (
             f"{super().format_help()}\nkeys of the configuration:\n"
             f"{format_keys(config_keys(self._model), width)}\n"
@@ -97,15 +98,14 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
-def shipped_configs(model: type[Settings]) -> list[Path]:
-    """Return the shipped configurations that ``model`` reads, relative to the current folder."""
-    fitting = [path for path in sorted(SHIPPED.rglob("*.yaml")) if _fits(path, model)]
-    return [Path(os.path.relpath(path)) for path in fitting]
+def shipped_configs(model: type[Settings]) -> list[str]:
+    """Return the names of the shipped configurations that ``model`` reads."""
+    return [name for name in config_names() if _fits(name, model)]
 
 
-def _fits(path: Path, model: type[Settings]) -> bool:
+def _fits(name: str, model: type[Settings]) -> bool:
     try:
-        load_config(path, model)
+        load_config(CONFIGS / f"{name}.yaml", model)
     except InputError:
         return False
     return True

@@ -23,6 +23,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from radiodiff.errors import InputError
 from radiodiff.files import write_text
+from radiodiff.shipped import find_config
 from radiodiff.yaml_text import parse_yaml, read_text
 
 MAX_PROBLEMS = 5
@@ -91,21 +92,14 @@ def load_config(
     """Read a YAML file into ``model``, after applying ``key.path=value`` overrides.
 
     Args:
-        path: YAML file.
+        path: YAML file, or the name of a shipped one, such as ``small/infer_inverse``.
         model: the subclass of :class:`Settings` that describes the experiment.
         overrides: strings such as ``train.steps=100``; the value is parsed as YAML.
 
     Raises:
         InputError: the file is missing or no YAML, or a key is unknown, missing or impossible.
     """
-    path = Path(path)
-    try:
-        found = path.is_file()
-    except OSError:  # a name that is too long
-        found = False
-    if not found:
-        shown = str(path) if str(path).isprintable() else repr(str(path))
-        raise InputError(f"{_shorten(shown)}: no such configuration file")
+    path = find_config(path)
     data = parse_yaml(read_text(path), where=str(path))
     if data is None:
         data = {}

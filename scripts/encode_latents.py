@@ -1,18 +1,10 @@
-"""Encode the maps of a split once, for stage two to train on."""
+"""Encode the maps of a split once, for stage two to train on.
 
-from radiodiff.cli import parse_config, run_main
-from radiodiff.training.settings import EncodeConfig
+The same as the command ``radiodiff``; see :mod:`radiodiff.commands.encode_latents`.
+"""
 
-
-def main() -> None:
-    """Read the configuration and encode."""
-    config, _ = parse_config(EncodeConfig, __doc__ or "")
-    from radiodiff.processes import join_processes
-    from radiodiff.training.latents import encode_dataset
-
-    directory = encode_dataset(config, join_processes().device)
-    print(f"wrote {directory}; train on it with scripts/train_ldm.py ... latents={directory}")
-
+from radiodiff.cli import run_main
+from radiodiff.commands.encode_latents import main
 
 if __name__ == "__main__":
     run_main(main)

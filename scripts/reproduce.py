@@ -1,16 +1,10 @@
-"""Tables and figures of both papers: train what is missing, predict, score, write."""
+"""Tables and figures of both papers: train what is missing, predict, score, write.
 
-from radiodiff.cli import parse_config, run_main
-from radiodiff.experiments.reproduce.settings import ReproduceConfig
+The same as the command ``radiodiff``; see :mod:`radiodiff.commands.reproduce`.
+"""
 
-
-def main() -> None:
-    """Read the configuration, compare, and say where the report is."""
-    config, _ = parse_config(ReproduceConfig, __doc__ or "")
-    from radiodiff.experiments.reproduce.run import reproduce
-
-    print(f"wrote {reproduce(config)}")
-
+from radiodiff.cli import run_main
+from radiodiff.commands.reproduce import main
 
 if __name__ == "__main__":
     run_main(main)

@@ -1,16 +1,10 @@
-"""Simulate cities and their radio maps as a RadioMapSeer tree."""
+"""Simulate cities and their radio maps as a RadioMapSeer tree.
 
-from radiodiff.cli import parse_config, run_main
-from radiodiff.simulate.settings import SimulateConfig
+The same as the command ``radiodiff``; see :mod:`radiodiff.commands.simulate`.
+"""
 
-
-def main() -> None:
-    """Read the configuration and write the tree."""
-    config, _ = parse_config(SimulateConfig, __doc__)
-    from radiodiff.simulate.dataset import simulate_dataset
-
-    print(f"wrote {simulate_dataset(config)}")
-
+from radiodiff.cli import run_main
+from radiodiff.commands.simulate import main
 
 if __name__ == "__main__":
     run_main(main)

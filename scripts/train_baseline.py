@@ -1,16 +1,10 @@
-"""Train a baseline: RadioUNet, UVM-Net or RME-GAN, with or without measurements."""
+"""Train a baseline: RadioUNet, UVM-Net or RME-GAN, with or without measurements.
 
-from radiodiff.cli import add_resume, parse_config, run_main
-from radiodiff.training.baselines.settings import BaselineExperiment
+The same as the command ``radiodiff``; see :mod:`radiodiff.commands.train_baseline`.
+"""
 
-
-def main() -> None:
-    """Read the configuration and train."""
-    config, arguments = parse_config(BaselineExperiment, __doc__ or "", add_arguments=add_resume)
-    from radiodiff.training.baselines.experiment import train_baseline
-
-    train_baseline(config, arguments.resume)
-
+from radiodiff.cli import run_main
+from radiodiff.commands.train_baseline import main
 
 if __name__ == "__main__":
     run_main(main)

@@ -1,17 +1,10 @@
-"""Stage three of RadioDiff: tune the decoder to the latents of the denoiser."""
+"""Stage three of RadioDiff: tune the decoder to the latents of the denoiser.
 
-from radiodiff.cli import add_resume, parse_config, run_main
-from radiodiff.training.settings import DecoderExperiment
+The same as the command ``radiodiff``; see :mod:`radiodiff.commands.train_decoder`.
+"""
 
-
-def main() -> None:
-    """Read the configuration and train."""
-    config, arguments = parse_config(DecoderExperiment, __doc__ or "", add_arguments=add_resume)
-    from radiodiff.training.decoder import DecoderTask
-    from radiodiff.training.experiments import train_stage
-
-    train_stage(config, DecoderTask, arguments.resume)
-
+from radiodiff.cli import run_main
+from radiodiff.commands.train_decoder import main
 
 if __name__ == "__main__":
     run_main(main)

@@ -1,17 +1,10 @@
-"""Stage two of RadioDiff: train the decoupled latent diffusion."""
+"""Stage two of RadioDiff: train the decoupled latent diffusion.
 
-from radiodiff.cli import add_resume, parse_config, run_main
-from radiodiff.training.settings import LDMExperiment
+The same as the command ``radiodiff``; see :mod:`radiodiff.commands.train_ldm`.
+"""
 
-
-def main() -> None:
-    """Read the configuration and train."""
-    config, arguments = parse_config(LDMExperiment, __doc__ or "", add_arguments=add_resume)
-    from radiodiff.training.experiments import train_stage
-    from radiodiff.training.tasks import LDMTask
-
-    train_stage(config, LDMTask, arguments.resume)
-
+from radiodiff.cli import run_main
+from radiodiff.commands.train_ldm import main
 
 if __name__ == "__main__":
     run_main(main)

@@ -1,17 +1,10 @@
-"""Train the unconditional DDPM prior of RadioDiff-Inverse."""
+"""Train the unconditional DDPM prior of RadioDiff-Inverse.
 
-from radiodiff.cli import add_resume, parse_config, run_main
-from radiodiff.training.settings import PriorExperiment
+The same as the command ``radiodiff``; see :mod:`radiodiff.commands.train_prior`.
+"""
 
-
-def main() -> None:
-    """Read the configuration and train."""
-    config, arguments = parse_config(PriorExperiment, __doc__ or "", add_arguments=add_resume)
-    from radiodiff.training.experiments import train_stage
-    from radiodiff.training.tasks import PriorTask
-
-    train_stage(config, PriorTask, arguments.resume)
-
+from radiodiff.cli import run_main
+from radiodiff.commands.train_prior import main
 
 if __name__ == "__main__":
     run_main(main)

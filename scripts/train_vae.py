@@ -1,17 +1,10 @@
-"""Stage one of RadioDiff: train the KL autoencoder on radio maps."""
+"""Stage one of RadioDiff: train the KL autoencoder on radio maps.
 
-from radiodiff.cli import add_resume, parse_config, run_main
-from radiodiff.training.settings import VAEExperiment
+The same as the command ``radiodiff``; see :mod:`radiodiff.commands.train_vae`.
+"""
 
-
-def main() -> None:
-    """Read the configuration and train."""
-    config, arguments = parse_config(VAEExperiment, __doc__ or "", add_arguments=add_resume)
-    from radiodiff.training.experiments import train_stage
-    from radiodiff.training.tasks import VAETask
-
-    train_stage(config, VAETask, arguments.resume)
-
+from radiodiff.cli import run_main
+from radiodiff.commands.train_vae import main
 
 if __name__ == "__main__":
     run_main(main)

@@ -2,9 +2,10 @@
 
     python studies/few_maps_study.py ROOT outputs/few_maps_study
 
-tunes configs/small/few_maps.yaml once per fold, on the layouts that are not in it, and scores the
-fold with the network before and after. A run that was cut short goes on with the same command.
-Further arguments ``key.path=value`` change the configuration, such as ``train.steps=120``.
+tunes configs/small/decoder_few_maps.yaml once per fold, on the layouts that are not in it, and
+scores the fold with the network before and after. A run that was cut short goes on with the same
+command. Further arguments ``key.path=value`` change the configuration, such as
+``train.steps=120``.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from radiodiff.training.experiments import train_stage
 from radiodiff.training.settings import DecoderExperiment
 from radiodiff.units import model_to_gray
 
-CONFIG = Path(__file__).parents[1] / "configs" / "small" / "few_maps.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "small" / "decoder_few_maps.yaml"
 METRICS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "NMSE": metrics.nmse,
     "SSIM": metrics.ssim,

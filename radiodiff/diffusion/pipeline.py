@@ -26,6 +26,7 @@ from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.loading import check_weights, read_index
 from radiodiff.models.padding import crop
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, RESOLUTION_M, model_to_gray
+from radiodiff.weight_sources import find_weights
 
 Array = np.ndarray | Tensor
 Points = Sequence[int] | Sequence[Sequence[int]] | Array
@@ -151,14 +152,15 @@ class RadioDiffPipeline(DiffusionPipeline):
         """Load what ``save_pretrained`` wrote.
 
         Args:
-            directory: holds ``model_index.json`` and a folder per component.
+            directory: holds ``model_index.json`` and a folder per component; or a name of weights,
+                such as ``radiodiff-small`` (:func:`radiodiff.weight_sources.find_weights`).
             torch_dtype: dtype of both networks; None is float32, whatever the files hold.
 
         Raises:
             InputError: the directory is no saved RadioDiffPipeline, its weights are not those of
                 its networks, or some are not finite.
         """
-        directory = Path(directory)
+        directory = find_weights(directory)
         needed = ("vae", "denoiser", "scheduler", "prompt_features")
         config = read_index(directory, needed, cls.__name__)
         dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}

@@ -36,7 +36,15 @@ WEIGHT_SUFFIXES = [
 ]
 """Endings of the files beside custom code that are taken for its weights."""
 _PACKAGE = Path(radiodiff.__file__).parent
-_SHOWS_ALONE = ("benchmarks", "training", "evaluation", "experiments/reproduce")
+_SHOWS_ALONE = (
+    "app/",
+    "benchmarks",
+    "commands",
+    "evaluation",
+    "experiments/reproduce",
+    "shipped",
+    "training",
+)
 """Rooms of the package that train, time or print, and of which only ``_COMPUTES`` makes results."""
 _COMPUTES = (
     "training/stream.py",

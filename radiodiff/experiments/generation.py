@@ -24,6 +24,7 @@ from radiodiff.files import replacing, write_json
 from radiodiff.processes import join_processes
 from radiodiff.training.stream import mix_seed
 from radiodiff.units import gray_to_level
+from radiodiff.weight_sources import find_weights
 
 MADE_BY = "radiodiff made_by"
 """Text of a PNG: the digest of what the map followed from."""
@@ -107,7 +108,7 @@ def _identity(config: GenerateConfig) -> dict[str, object]:
     settings = config.model_dump(
         mode="json", include={"num_inference_steps", "mode", "zero_buildings", "seed", "dtype"}
     )
-    return settings | {"weights": digest_folder(config.model), "code": digest_code()}
+    return settings | {"weights": digest_folder(find_weights(config.model)), "code": digest_code()}
 
 
 def _made_by(path: Path) -> str | None:

@@ -32,6 +32,7 @@ from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.models.baselines.pipeline import BaselinePipeline
 from radiodiff.plugins import import_here
 from radiodiff.units import model_to_gray
+from radiodiff.weight_sources import find_weights
 
 RADIODIFF_STEPS = 5
 INVERSE_STEPS = 100
@@ -126,8 +127,8 @@ def load_method(settings: MethodSettings) -> Method:
     source = settings.source
     if source in METHODS:
         return METHODS[source]
-    if Path(source).is_dir():
-        return _from_directory(Path(source), settings)
+    if (directory := find_weights(source)).is_dir():
+        return _from_directory(directory, settings)
     if ":" in source:
         return _from_module(source)
     raise InputError(

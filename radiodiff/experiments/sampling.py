@@ -13,19 +13,22 @@ from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import load_guided_diffusion
 from radiodiff.inverse.sampler import Sampler
 from radiodiff.inverse.settings import RefinementSettings
+from radiodiff.weight_sources import find_weights
 
 
 def load_pipeline(prior: Path, device: str, dtype: str) -> RadioDiffInversePipeline:
     """Load a prior for inference.
 
     Args:
-        prior: directory of a diffusers DDPM pipeline, or a file of guided-diffusion weights.
+        prior: directory of a diffusers DDPM pipeline, a file of guided-diffusion weights, or a name
+            of either (:func:`radiodiff.weight_sources.find_weights`).
         device: a torch device.
         dtype: precision of the network.
 
     Raises:
         InputError: there is no prior at this path, or the device is absent.
     """
+    prior = find_weights(prior)
     if not prior.is_file() and not (prior / "model_index.json").is_file():
         raise InputError(
             f"{prior}: no prior there (model_index.json is missing); train one with "

@@ -32,6 +32,7 @@ from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.inverse.tiling import tile_denoiser
 from radiodiff.models.loading import check_weights, read_index
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, MAP_SIZE
+from radiodiff.weight_sources import find_weights
 
 UPDATE_SHARE = 0.35
 """Share of the steps that :meth:`RadioDiffInversePipeline.update` repeats."""
@@ -64,14 +65,15 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         """Load a prior and its schedule from any diffusers DDPM directory.
 
         Args:
-            directory: holds ``model_index.json``, ``unet`` and ``scheduler``.
+            directory: holds ``model_index.json``, ``unet`` and ``scheduler``; or a name of weights,
+                such as ``prior-small`` (:func:`radiodiff.weight_sources.find_weights`).
             options: those of ``DiffusionPipeline.from_pretrained``.
 
         Raises:
             InputError: there is no prior, its weights are not those of its network, or some are not
                 finite.
         """
-        directory = Path(directory)
+        directory = find_weights(directory)
         read_index(directory, ("unet", "scheduler"), kind=None)
         pipeline: RadioDiffInversePipeline = super().from_pretrained(str(directory), **options)
         check_weights(pipeline.unet, directory / "unet")

@@ -26,7 +26,7 @@ from radiodiff.data.polygons import (
     rasterise,
 )
 from radiodiff.errors import InputError
-from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
+from radiodiff.simulate.over_roof import level_losses, roof_pairs, roof_points
 from radiodiff.simulate.path_labels import Labels, ObstructedLoss
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.path_search import search, spread_to_pixels
@@ -121,6 +121,7 @@ class Layout:
         corners: the K convex corners of the buildings.
         edges: (E, 4) walls, the building on the right of start -> end.
         pixels: (N, 2) integer outdoor pixels.
+        resolution_m: side of a pixel in metres.
     """
 
     def __init__(
@@ -128,7 +129,15 @@ class Layout:
         polygons: Sequence[shapely.Polygon],
         building_mask: np.ndarray,
         model: PathLossModel | None = None,
+        resolution_m: float = 1.0,
+        reach_m: float = np.inf,
+        threads: int = 1,
     ) -> None:
+        self.resolution_m, self._reach, self._threads = (
+            resolution_m,
+            reach_m / resolution_m,
+            threads,
+        )
         self.building_mask = building_mask
         rings = polygon_rings(polygons)
         self.edges = edges_of(rings)
@@ -140,14 +149,19 @@ class Layout:
     def _set_roof(self) -> None:
         model = self.path_loss_model
         edges = self.edges if model.over_roofs else self.edges[:0]
-        self._roof = roof_points(edges, model.roof_part_m, model.roof_point_position)
-        self._graph = build_graph(self.corners, self._roof, self.edges, self.pixels)
-        self._crossings = wall_crossings(self._roof, self.edges)
+        longest_part = model.roof_part_m / self.resolution_m
+        self._roof = roof_points(edges, longest_part, model.roof_point_position)
+        self._graph = build_graph(
+            self.corners, self._roof, self.edges, ~self.building_mask, self._reach, self._threads
+        )
+        self._roof_pairs = roof_pairs(self._roof, self.edges, self._reach)
 
     def _set_path_loss_model(self, model: PathLossModel) -> None:
         self.path_loss_model = model
         self._obstructed = ObstructedLoss(
-            model.line_of_sight_db_at_1m,
+            # Lengths are in pixels.
+            model.line_of_sight_db_at_1m
+            + model.obstructed_db_per_decade * np.log10(self.resolution_m),
             model.obstructed_db_per_decade,
             model.interaction_offset_db,
             np.rad2deg(model.interaction_db_per_degree),
@@ -181,14 +195,29 @@ class Layout:
         polygons: Sequence[shapely.Polygon],
         shape: tuple[int, int],
         model: PathLossModel | None = None,
+        resolution_m: float = 1.0,
+        reach_m: float = np.inf,
+        threads: int = 1,
     ) -> Layout:
-        """Build the layout of polygons (x = column, y = row); overlapping ones are merged."""
+        """Build the layout of polygons (x = column, y = row); overlapping ones are merged.
+
+        Args:
+            polygons: the buildings, in pixels.
+            shape: rows and columns of the map.
+            model: the path-loss model; None is the fitted one.
+            resolution_m: side of a pixel in metres.
+            reach_m: after its first change of direction a path goes on to points in the square of
+                this half-side; infinite is the model as it was fitted. A city of kilometres needs
+                a bound: the work grows with the square of the number of walls within it.
+            threads: find lines of sight at a time.
+        """
         # Polygons made on a grid of whole metres would be merged on it, which moves walls.
         merged = shapely.union_all(list(polygons), grid_size=0.0)
         parts = [p for p in shapely.get_parts(merged) if isinstance(p, shapely.Polygon)]
         parts = [p for p in parts if not p.is_empty]
         # As drawn, like City.building_mask: merging rounds, and pixel centres lie on walls.
-        return cls(parts, rasterise(polygons, shape), model)
+        mask = rasterise(polygons, shape)
+        return cls(parts, mask, model, resolution_m, reach_m, threads)
 
     def path_gain(
         self, transmitter: tuple[int, int], vehicles: np.ndarray | None = None
@@ -310,13 +339,15 @@ class Layout:
 
     def _pixel_losses(self, row: int, col: int) -> tuple[np.ndarray, np.ndarray, Labels, Labels]:
         """Return the loss of every outdoor pixel, its path, and the paths to corners and roofs."""
-        model, graph, height = self.path_loss_model, self._graph, self.path_loss_model.roof_height_m
+        model, graph = self.path_loss_model, self._graph
+        height = model.roof_height_m / self.resolution_m
         at_corners, on_roofs = search(
             row,
             col,
             self.corners,
             self._roof,
-            level_losses(self._crossings, model.roof_crossing_db),
+            self._roof_pairs,
+            level_losses(self._roof_pairs.crossings, model.roof_crossing_db),
             height,
             self.edges,
             graph,
@@ -334,7 +365,7 @@ class Layout:
             on_roofs, True, count, height, graph.roof_to_pixel, self._obstructed, loss, path
         )
         distance = np.hypot(*(self.pixels[direct] - (row, col)).T)
-        loss[direct] = model.line_of_sight_loss(distance)
+        loss[direct] = model.line_of_sight_loss(distance * self.resolution_m)
         return loss, path, at_corners, on_roofs
 
     def _visible(self, row: int, col: int) -> np.ndarray:

@@ -7,6 +7,8 @@ one at the second; every further wall it passes on its way, at roof height, cost
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -17,6 +19,7 @@ from radiodiff.simulate.path_labels import (
     bends_inwards,
     interaction_loss,
 )
+from radiodiff.simulate.visibility import edges_within
 from radiodiff.simulate.visibility_graph import Links
 
 _SHIFT = 1e-3
@@ -41,36 +44,98 @@ def roof_points(edges: np.ndarray, longest_part_m: float, position: float = 0.5)
     return edges[wall, :2] + _SHIFT * outward[wall] + fraction[:, None] * along[wall]
 
 
+class RoofPairs(NamedTuple):
+    """Horizontal paths between roof points: point a holds entries start[a] to start[a + 1].
+
+    Attributes:
+        start: (R + 1,) int64.
+        target: (N,) int32, the other roof point, ascending for every point.
+        back: (N,) int64, the entry of the way back.
+        crossings: (N,) int32, the walls between the two, at least 1.
+    """
+
+    start: np.ndarray
+    target: np.ndarray
+    back: np.ndarray
+    crossings: np.ndarray
+
+
 def level_losses(crossings: np.ndarray, crossing_db: float) -> np.ndarray:
-    """Return the (R, R) loss in dB of horizontal paths, given the walls they cross.
+    """Return the loss in dB of horizontal paths, given the walls they cross.
 
     A path over one convex building passes two walls, which its two changes of direction stand for;
-    every wall more costs ``crossing_db``. Without a wall between them two points have no path: it
-    would never touch a roof.
+    every wall more costs ``crossing_db``.
     """
-    return np.where(crossings == 0, np.inf, crossing_db * np.maximum(crossings - 2, 0))
+    return crossing_db * np.maximum(crossings - 2, 0)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def wall_crossings(points: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the (R, R) number of walls between every two of (R, 2) points off the walls."""
+def roof_pairs(points: np.ndarray, edges: np.ndarray, reach: float = np.inf) -> RoofPairs:
+    """Return the horizontal paths between (R, 2) points off the walls, with the walls they cross.
+
+    Points without a wall between them have no path: it would never touch a roof. Nor do points
+    further apart than ``reach`` in rows or columns.
+    """
     count = points.shape[0]
-    crossings = np.zeros((count, count), dtype=np.int32)
+    counts = np.zeros(count, dtype=np.int32)
+    of = np.empty(1024, dtype=np.int32)
+    to = np.empty(1024, dtype=np.int32)
+    walls = np.empty(1024, dtype=np.int32)
+    n = 0
     for i in range(count):
         ar, ac = points[i]
-        for e in range(edges.shape[0]):
-            pr, pc = edges[e, 0] - ar, edges[e, 1] - ac
-            qr, qc = edges[e, 2] - ar, edges[e, 3] - ac
+        near = np.empty(count - i - 1, dtype=np.int32)
+        k = 0
+        for j in range(i + 1, count):
+            if max(abs(points[j, 0] - ar), abs(points[j, 1] - ac)) <= reach:
+                near[k] = j
+                k += 1
+        local = edges_within(ar, ac, reach, edges)
+        counts[:k] = 0
+        for e in range(local.shape[0]):
+            pr, pc = local[e, 0] - ar, local[e, 1] - ac
+            qr, qc = local[e, 2] - ar, local[e, 3] - ac
             side_a = pc * qr - pr * qc
-            for j in range(i + 1, count):
-                dr, dc = points[j, 0] - ar, points[j, 1] - ac
+            for m in range(k):
+                dr, dc = points[near[m], 0] - ar, points[near[m], 1] - ac
                 if (dc * pr - dr * pc > 0.0) != (dc * qr - dr * qc > 0.0):
                     side_b = (qc - pc) * (dr - pr) - (qr - pr) * (dc - pc)
                     # a and b lie on different sides of the wall's line.
                     if (side_a > 0.0) != (side_b > 0.0):
-                        crossings[i, j] += 1
-                        crossings[j, i] += 1
-    return crossings
+                        counts[m] += 1
+        while n + k > of.shape[0]:
+            of, to = np.concatenate((of, of)), np.concatenate((to, to))
+            walls = np.concatenate((walls, walls))
+        for m in range(k):
+            if counts[m] > 0:
+                of[n], to[n], walls[n] = i, near[m], counts[m]
+                n += 1
+    return _both_ways(of[:n], to[:n], walls[:n], count)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _both_ways(of: np.ndarray, to: np.ndarray, walls: np.ndarray, count: int) -> RoofPairs:
+    """Return pairs of < to, in ascending order, as entries of both points."""
+    start = np.zeros(count + 1, dtype=np.int64)
+    for m in range(of.shape[0]):
+        start[of[m] + 1] += 1
+        start[to[m] + 1] += 1
+    start = np.cumsum(start)
+    target = np.empty(2 * of.shape[0], dtype=np.int32)
+    back = np.empty(2 * of.shape[0], dtype=np.int64)
+    crossings = np.empty(2 * of.shape[0], dtype=np.int32)
+    filled = start[:-1].copy()
+    returning = np.empty(of.shape[0], dtype=np.int64)
+    for m in range(of.shape[0]):  # the lower point comes first among the entries of the higher
+        entry = filled[to[m]]
+        target[entry], crossings[entry], returning[m] = of[m], walls[m], entry
+        filled[to[m]] += 1
+    for m in range(of.shape[0]):
+        entry = filled[of[m]]
+        target[entry], crossings[entry] = to[m], walls[m]
+        back[entry], back[returning[m]] = returning[m], entry
+        filled[of[m]] += 1
+    return RoofPairs(start, target, back, crossings)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -78,6 +143,7 @@ def paths_over_roofs(
     row: int,
     col: int,
     roof: np.ndarray,
+    pairs: RoofPairs,
     level: np.ndarray,
     height: float,
     seen: np.ndarray,
@@ -134,35 +200,40 @@ def paths_over_roofs(
             azimuth[n], elevation[n], arrival_loss[n] = climbs.azimuth[j], rise, here
             n += 1
     # 2. Level paths to every second roof point: the best arrival per pair of points.
-    pair_loss = np.full((count, count), np.inf)
-    pair_arrival = np.full((count, count), -1, dtype=np.int32)
+    # Entry p of pairs stands for the path to its own point from its target.
+    pair_loss = np.full(pairs.target.shape[0], np.inf)
+    pair_arrival = np.full(pairs.target.shape[0], -1, dtype=np.int32)
     for m in range(n):
         a = at[m]
         if arrival_loss[m] > best[a] + most:
             continue
-        for b in range(count):
-            if level[a, b] == np.inf:
+        for e in range(pairs.start[a], pairs.start[a + 1]):
+            if arrival_loss[m] + level[e] + 2.0 * obstructed.offset > loss_limit:
                 continue
+            b, p = pairs.target[e], pairs.back[e]
             dr, dc = roof[b, 0] - roof[a, 0], roof[b, 1] - roof[a, 1]
             theta = angle_between(azimuth[m], elevation[m], np.arctan2(dr, dc), 0.0)
             candidate = (
                 obstructed.intercept
                 + obstructed.slope * np.log10(length[m] + np.hypot(dr, dc))
                 + lost[m]
-                + level[a, b]
+                + level[e]
                 + interaction_loss(obstructed, theta)
             )
-            if candidate < pair_loss[b, a]:
-                pair_loss[b, a] = candidate
-                pair_arrival[b, a] = m
+            if candidate < pair_loss[p]:
+                pair_loss[p] = candidate
+                pair_arrival[p] = m
     # 3. At every second point keep what can still win below, in order of loss.
     kept = 0
     for b in range(count):
-        bound = pair_loss[b].min() + most
-        for a in range(count):
-            if pair_loss[b, a] > bound or pair_loss[b, a] + obstructed.offset > loss_limit:
-                pair_loss[b, a] = np.inf
-            elif pair_loss[b, a] < np.inf:
+        of_point = pair_loss[pairs.start[b] : pairs.start[b + 1]]
+        if of_point.shape[0] == 0:
+            continue
+        bound = of_point.min() + most
+        for p in range(of_point.shape[0]):
+            if of_point[p] > bound or of_point[p] + obstructed.offset > loss_limit:
+                of_point[p] = np.inf
+            elif of_point[p] < np.inf:
                 kept += 1
     result = Labels(
         np.empty(kept, dtype=np.int32),
@@ -174,18 +245,17 @@ def paths_over_roofs(
     )
     k = 0
     for b in range(count):
-        for a in np.argsort(pair_loss[b]):
-            if pair_loss[b, a] == np.inf:
+        begin = pairs.start[b]
+        for p in begin + np.argsort(pair_loss[begin : pairs.start[b + 1]]):
+            if pair_loss[p] == np.inf:
                 break
-            m = pair_arrival[b, a]
+            m, a = pair_arrival[p], pairs.target[p]
             dr, dc = roof[b, 0] - roof[a, 0], roof[b, 1] - roof[a, 1]
             result.point[k] = b
             result.parent[k] = parent[m]
             result.length[k] = length[m] + np.hypot(dr, dc)
             result.interaction[k] = (
-                pair_loss[b, a]
-                - obstructed.intercept
-                - obstructed.slope * np.log10(result.length[k])
+                pair_loss[p] - obstructed.intercept - obstructed.slope * np.log10(result.length[k])
             )
             result.azimuth[k] = np.arctan2(dr, dc)
             k += 1

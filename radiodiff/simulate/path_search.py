@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 import numba
 import numpy as np
 
-from radiodiff.simulate.over_roof import paths_over_roofs
+from radiodiff.simulate.over_roof import RoofPairs, paths_over_roofs
 from radiodiff.simulate.path_labels import (
     Labels,
     ObstructedLoss,
@@ -33,6 +33,7 @@ def search(
     col: int,
     corners: Corners,
     roof: np.ndarray,
+    pairs: RoofPairs,
     level: np.ndarray,
     height: float,
     edges: np.ndarray,
@@ -49,7 +50,8 @@ def search(
         col: transmitter's column.
         corners: the K convex corners.
         roof: (R, 2) roof points.
-        level: (R, R) dB lost on a horizontal path between two roof points, inf where there is none.
+        pairs: horizontal paths between roof points.
+        level: dB lost on each of them.
         height: metres of the roofs above the antennas.
         edges: (E, 4) building edges.
         graph: the layout's links.
@@ -78,7 +80,7 @@ def search(
     queue.clear()
 
     source_row, source_col = row - PIXEL_SHIFT, col + PIXEL_SHIFT
-    bounds, nearest = sweep(source_row, source_col, edges)
+    bounds, nearest, index = sweep(source_row, source_col, edges)
     for m in range(count):
         dr, dc = corners.position[m, 0] - row, corners.position[m, 1] - col
         distance = np.hypot(dr, dc)
@@ -91,6 +93,7 @@ def search(
                 source_col,
                 bounds,
                 nearest,
+                index,
                 edges,
                 corners.outside[m, 0],
                 corners.outside[m, 1],
@@ -106,9 +109,11 @@ def search(
 
     seen = np.zeros(roof.shape[0], dtype=np.bool_)
     for a in range(roof.shape[0]):
-        seen[a] = sees(source_row, source_col, bounds, nearest, edges, roof[a, 0], roof[a, 1])
+        seen[a] = sees(
+            source_row, source_col, bounds, nearest, index, edges, roof[a, 0], roof[a, 1]
+        )
     roof_labels = paths_over_roofs(
-        row, col, roof, level, height, seen, labels, loss[:down_block], graph.corner_to_roof,
+        row, col, roof, pairs, level, height, seen, labels, loss[:down_block], graph.corner_to_roof,
         obstructed, loss_limit,
     )  # fmt: skip
     first = np.searchsorted(roof_labels.point, np.arange(roof.shape[0] + 1))

@@ -7,12 +7,21 @@ leaves a corner is grouped by zone. Roof points see corners and pixels at the fo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from radiodiff.simulate.visibility import PIXEL_SHIFT, Corners, sees, sweep, tangent_side
+from radiodiff.simulate.visibility import (
+    PIXEL_SHIFT,
+    Corners,
+    edges_within,
+    sees,
+    sweep,
+    tangent_side,
+)
 
 
 class Links(NamedTuple):
@@ -42,7 +51,12 @@ class VisibilityGraph(NamedTuple):
 
 
 def build_graph(
-    corners: Corners, roof: np.ndarray, edges: np.ndarray, pixels: np.ndarray
+    corners: Corners,
+    roof: np.ndarray,
+    edges: np.ndarray,
+    outdoor: np.ndarray,
+    reach: float = np.inf,
+    threads: int = 1,
 ) -> VisibilityGraph:
     """Return all links of a layout.
 
@@ -50,18 +64,43 @@ def build_graph(
         corners: the K convex corners of the buildings.
         roof: (R, 2) roof points, shifted out of their walls.
         edges: (E, 4) building edges.
-        pixels: (N, 2) integer outdoor pixels.
+        outdoor: (H, W) bool; links count the pixels that are True, row by row.
+        reach: links end in the square of this half-side around where they leave.
+        threads: links of so many points are found at a time.
     """
-    targets = pixels.astype(np.float64)
-    corner_to_corner = Links(*_links_to_corners(corners.outside, True, corners, edges))
-    roof_to_corner = Links(*_links_to_corners(roof, False, corners, edges))
+    number = np.where(outdoor, np.cumsum(outdoor).reshape(outdoor.shape) - 1, -1).astype(np.int32)
+    scene = (corners, edges, reach)
+    corner_to_corner = _in_parts(_links_to_corners, corners.outside, True, threads, *scene)
+    roof_to_corner = _in_parts(_links_to_corners, roof, False, threads, *scene)
     return VisibilityGraph(
         corner_to_corner,
-        Links(*_links_to_pixels(corners.outside, True, corners, edges, targets)),
+        _in_parts(_links_to_pixels, corners.outside, True, threads, *scene, number),
         _reverse(roof_to_corner, 2 * len(corners.position)),
         roof_to_corner,
-        Links(*_links_to_pixels(roof, False, corners, edges, targets)),
+        _in_parts(_links_to_pixels, roof, False, threads, *scene, number),
     )
+
+
+def _in_parts(
+    find: Callable[..., tuple[np.ndarray, ...]],
+    sources: np.ndarray,
+    from_corners: bool,
+    threads: int,
+    *scene: Any,
+) -> Links:
+    """Return the links that leave all sources, found in parts by threads."""
+    parts = 1 if threads == 1 else 8 * threads  # more parts than threads, for they differ in cost
+    bounds = [len(sources) * part // parts for part in range(parts + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(
+            pool.map(
+                lambda part: find(sources, bounds[part], bounds[part + 1], from_corners, *scene),
+                range(parts),
+            )
+        )
+    counts = [np.diff(links[0]) for links in found]
+    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(counts))])
+    return Links(start, *(np.concatenate([links[i] for links in found]) for i in (1, 2, 3)))
 
 
 def _reverse(down: Links, zones: int) -> Links:
@@ -77,24 +116,36 @@ def _reverse(down: Links, zones: int) -> Links:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _links_to_corners(
-    sources: np.ndarray, from_corners: bool, corners: Corners, edges: np.ndarray
+    sources: np.ndarray,
+    first: int,
+    stop: int,
+    from_corners: bool,
+    corners: Corners,
+    all_edges: np.ndarray,
+    reach: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the links to corners; from corners they are grouped by zone and tangent there."""
+    """Return the links from sources first .. stop - 1 to corners.
+
+    From corners they are grouped by zone and tangent there.
+    """
     sides = 2 if from_corners else 1
     count = corners.position.shape[0]
-    start = np.zeros(sides * sources.shape[0] + 1, dtype=np.int64)
+    start = np.zeros(sides * (stop - first) + 1, dtype=np.int64)
     target = np.empty(1024, dtype=np.int32)
     lengths = np.empty(1024, dtype=np.float32)
     azimuth = np.empty(1024, dtype=np.float32)
     n = 0
-    for k in range(sources.shape[0]):
+    for k in range(first, stop):
         row, col = sources[k]
         origin_row, origin_col = corners.position[k] if from_corners else sources[k]
-        bounds, nearest = sweep(row, col, edges)
+        edges = edges_within(row, col, reach, all_edges)
+        bounds, nearest, index = sweep(row, col, edges)
         for side in range(sides):
             for m in range(count):
                 dr = corners.position[m, 0] - origin_row
                 dc = corners.position[m, 1] - origin_col
+                if max(abs(dr), abs(dc)) > reach:
+                    continue
                 length = np.hypot(dr, dc)
                 if length < 1e-6:
                     continue
@@ -102,7 +153,14 @@ def _links_to_corners(
                     continue
                 arrival = tangent_side(dr, dc, corners, m)
                 if arrival == 0 or not sees(
-                    row, col, bounds, nearest, edges, corners.outside[m, 0], corners.outside[m, 1]
+                    row,
+                    col,
+                    bounds,
+                    nearest,
+                    index,
+                    edges,
+                    corners.outside[m, 0],
+                    corners.outside[m, 1],
                 ):
                     continue
                 if n == target.shape[0]:
@@ -113,55 +171,75 @@ def _links_to_corners(
                 lengths[n] = length
                 azimuth[n] = np.arctan2(dr, dc)
                 n += 1
-            start[sides * k + side + 1] = n
+            start[sides * (k - first) + side + 1] = n
     return start, target[:n].copy(), lengths[:n].copy(), azimuth[:n].copy()
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _links_to_pixels(
     sources: np.ndarray,
+    first: int,
+    stop: int,
     from_corners: bool,
     corners: Corners,
-    edges: np.ndarray,
-    pixels: np.ndarray,
+    all_edges: np.ndarray,
+    reach: float,
+    number: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the links to pixels; from corners they are grouped by zone and tangent there."""
+    """Return the links from sources first .. stop - 1 to pixels, (H, W) numbers or -1.
+
+    From corners they are grouped by zone and tangent there.
+    """
     sides = 2 if from_corners else 1
-    start = np.zeros(sides * sources.shape[0] + 1, dtype=np.int64)
+    height, width = number.shape
+    start = np.zeros(sides * (stop - first) + 1, dtype=np.int64)
     target = np.empty(65536, dtype=np.int32)
     lengths = np.empty(65536, dtype=np.float32)
     azimuth = np.empty(65536, dtype=np.float32)
-    side_of = np.empty(pixels.shape[0], dtype=np.int8)
+    side_of = np.empty(number.shape, dtype=np.int8)
     n = 0
-    for k in range(sources.shape[0]):
+    for k in range(first, stop):
         row, col = sources[k]
         origin_row, origin_col = corners.position[k] if from_corners else sources[k]
-        bounds, nearest = sweep(row, col, edges)
+        edges = edges_within(row, col, reach, all_edges)
+        bounds, nearest, index = sweep(row, col, edges)
+        top, bottom = int(max(row - reach, 0.0)), int(min(row + reach + 1.0, height))
+        left, right = int(max(col - reach, 0.0)), int(min(col + reach + 1.0, width))
         visible = 0
-        for i in range(pixels.shape[0]):
-            side = 1
-            if from_corners:
-                side = tangent_side(
-                    pixels[i, 0] - origin_row, pixels[i, 1] - origin_col, corners, k
-                )
-            if side != 0:
-                target_row, target_col = pixels[i, 0] - PIXEL_SHIFT, pixels[i, 1] + PIXEL_SHIFT
-                if sees(row, col, bounds, nearest, edges, target_row, target_col):
-                    visible += 1
-                else:
-                    side = 0
-            side_of[i] = side
+        for i in range(top, bottom):
+            for j in range(left, right):
+                side = 0
+                if number[i, j] >= 0:
+                    side = 1
+                    if from_corners:
+                        side = tangent_side(i - origin_row, j - origin_col, corners, k)
+                    if side != 0:
+                        if sees(
+                            row,
+                            col,
+                            bounds,
+                            nearest,
+                            index,
+                            edges,
+                            i - PIXEL_SHIFT,
+                            j + PIXEL_SHIFT,
+                        ):
+                            visible += 1
+                        else:
+                            side = 0
+                side_of[i, j] = side
         while n + visible > target.shape[0]:
             target = np.concatenate((target, target))
             lengths = np.concatenate((lengths, lengths))
             azimuth = np.concatenate((azimuth, azimuth))
         for side in range(sides):
-            for i in range(pixels.shape[0]):
-                if side_of[i] == 1 - 2 * side:
-                    dr, dc = pixels[i, 0] - origin_row, pixels[i, 1] - origin_col
-                    target[n] = i
-                    lengths[n] = np.hypot(dr, dc)
-                    azimuth[n] = np.arctan2(dr, dc)
-                    n += 1
-            start[sides * k + side + 1] = n
+            for i in range(top, bottom):
+                for j in range(left, right):
+                    if side_of[i, j] == 1 - 2 * side:
+                        dr, dc = i - origin_row, j - origin_col
+                        target[n] = number[i, j]
+                        lengths[n] = np.hypot(dr, dc)
+                        azimuth[n] = np.arctan2(dr, dc)
+                        n += 1
+            start[sides * (k - first) + side + 1] = n
     return start, target[:n].copy(), lengths[:n].copy(), azimuth[:n].copy()

@@ -26,6 +26,7 @@ from radiodiff.training.settings import (
 )
 from radiodiff.training.stream import MapDataset
 from radiodiff.training.trainer import Task
+from radiodiff.weight_sources import find_weights
 
 ExperimentT = TypeVar("ExperimentT", bound="Experiment")
 
@@ -92,6 +93,7 @@ def copy_weights(
     Raises:
         InputError: the folder holds no such network.
     """
+    directory = find_weights(directory)
     try:
         source = type(network).from_pretrained(directory)  # type: ignore[attr-defined]
         weights = source.state_dict() | resized_filters(source, network)

@@ -34,6 +34,7 @@ from radiodiff.models.padding import pad_to_multiple
 from radiodiff.training.scoring import batches
 from radiodiff.training.settings import EncodeConfig
 from radiodiff.training.stream import Item, dihedral
+from radiodiff.weight_sources import find_weights
 
 ARRAY = "latents.npy"
 MANIFEST = "manifest.json"
@@ -63,6 +64,7 @@ def load_vae(path: Path) -> AutoencoderKL:
     Raises:
         InputError: the folder is missing or holds something else.
     """
+    path = find_weights(path)
     if not (path / "config.json").is_file():
         raise InputError(f"{path}: no autoencoder there; train one with scripts/train_vae.py first")
     try:
@@ -216,7 +218,7 @@ class LatentMaps:
 def _identity(maps: RadioMapSeer, vae: Path) -> dict[str, str]:
     """Return what latents depend on, but for the content of the maps (:func:`_checksum`)."""
     weights = hashlib.sha256()
-    for file in sorted(vae.glob("*.safetensors")):
+    for file in sorted(find_weights(vae).glob("*.safetensors")):
         for name, tensor in sorted(load_file(file).items()):
             if name.startswith(("encoder.", "quant_conv.")):  # decoders may be tuned afterwards
                 weights.update(name.encode() + tensor.view(torch.uint8).numpy().tobytes())

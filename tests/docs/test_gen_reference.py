@@ -20,7 +20,9 @@ def generator():
 
 def test_every_script_with_a_configuration_has_a_page(generator):
     scripts = {
-        path.stem for path in (ROOT / "scripts").glob("*.py") if "parse_config(" in path.read_text()
+        path.stem
+        for path in (ROOT / "radiodiff" / "commands").glob("*.py")
+        if "parse_config(" in path.read_text()
     }
     pages = generator.configuration_pages()
     assert {Path(page).stem for page in pages} == scripts
@@ -42,7 +44,7 @@ def test_a_page_has_type_default_and_meaning_of_a_key(generator):
 def test_every_key_has_a_meaning(generator):
     models = [
         model
-        for script in (ROOT / "scripts").glob("*.py")
+        for script in (ROOT / "radiodiff" / "commands").glob("*.py")
         for model in generator.configuration_models(script)
     ]
     keys = [key for model in models for key in generator.config_keys(model)]

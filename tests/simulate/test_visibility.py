@@ -2,7 +2,7 @@ import numpy as np
 import shapely
 
 from radiodiff.data.polygons import polygon_rings, rasterise
-from radiodiff.simulate.over_roof import level_losses, roof_points, wall_crossings
+from radiodiff.simulate.over_roof import level_losses, roof_pairs, roof_points
 from radiodiff.simulate.visibility import (
     PIXEL_SHIFT,
     convex_corners,
@@ -74,9 +74,11 @@ def test_roof_points_are_the_middles_of_equal_parts():
 def test_level_paths_pay_for_every_wall_beyond_two():
     edges = edges_of(polygon_rings([shapely.box(10, 0, 20, 10), shapely.box(30, 0, 40, 10)]))
     points = np.array([[5.0, 9.9], [5.0, 20.1], [5.0, 29.9], [5.0, 40.1]])
-    crossings = wall_crossings(points, edges)
-    np.testing.assert_array_equal(crossings[0], [0, 2, 2, 4])
-    np.testing.assert_array_equal(crossings, crossings.T)
-    loss = level_losses(crossings, 2.0)
-    assert loss[0].tolist() == [np.inf, 0.0, 0.0, 4.0]
-    assert loss[1, 2] == np.inf
+    pairs = roof_pairs(points, edges)
+    of = np.repeat(np.arange(4), np.diff(pairs.start))
+    walls = dict(zip(zip(of, pairs.target, strict=True), pairs.crossings, strict=True))
+    expected = {(0, 1): 2, (0, 2): 2, (0, 3): 4, (1, 3): 2, (2, 3): 2}  # 1 to 2 is a street
+    assert walls == expected | {(b, a): n for (a, b), n in expected.items()}
+    np.testing.assert_array_equal(pairs.back[pairs.back], np.arange(len(of)))
+    np.testing.assert_array_equal(pairs.target[pairs.back], of)
+    assert level_losses(pairs.crossings, 2.0)[:3].tolist() == [0.0, 0.0, 4.0]

@@ -25,6 +25,7 @@ from radiodiff.experiments.reproduce.training import load_stage, train_method
 from radiodiff.experiments.settings import MethodSettings, SamplingSettings
 from radiodiff.plugins import import_modules
 from radiodiff.simulate.tree import MANIFEST
+from radiodiff.weight_sources import find_weights
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def find_source(entry: MethodEntry, config: ReproduceConfig) -> Source:
     sampling = {name: getattr(entry, name) for name in SamplingSettings.model_fields}
     if entry.source is not None:
         settings = MethodSettings(source=entry.source, device=config.device, **sampling)
-        directory = Path(entry.source)
+        directory = find_weights(entry.source)
         if not directory.is_dir():
             return _custom(settings, entry)
     else:
@@ -106,7 +107,7 @@ def check_names(config: ReproduceConfig) -> None:
         if entry.predictions is None
     ]
     for entry in entries:
-        if entry.source is not None and not Path(entry.source).is_dir():
+        if entry.source is not None and not find_weights(entry.source).is_dir():
             load_method(MethodSettings(source=entry.source, device=config.device))
     for entry in entries:
         if entry.source is None:

@@ -16,6 +16,7 @@ from radiodiff.data.prompts import PAPER_PROMPT, check_features
 from radiodiff.errors import InputError
 from radiodiff.models.loading import check_weights, read_index
 from radiodiff.units import model_to_gray
+from radiodiff.weight_sources import find_weights
 
 
 class BaselinePipeline(DiffusionPipeline):
@@ -58,13 +59,14 @@ class BaselinePipeline(DiffusionPipeline):
         """Load what ``save_pretrained`` wrote.
 
         Args:
-            directory: holds ``model_index.json`` and the folder ``network``.
+            directory: holds ``model_index.json`` and the folder ``network``; or a name of weights
+                (:func:`radiodiff.weight_sources.find_weights`).
             torch_dtype: dtype of the network; None keeps that of the files.
 
         Raises:
             InputError: the directory is no saved BaselinePipeline.
         """
-        directory = Path(directory)
+        directory = find_weights(directory)
         needed = ("network", "prompt_features", "takes_measurements")
         config = read_index(directory, needed, cls.__name__)
         network_class = _network_class(*config["network"])

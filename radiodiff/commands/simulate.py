@@ -1,0 +1,12 @@
+"""Simulate cities and their radio maps as a RadioMapSeer tree."""
+
+from radiodiff.cli import parse_config
+from radiodiff.simulate.settings import SimulateConfig
+
+
+def main() -> None:
+    """Read the configuration and write the tree."""
+    config, _ = parse_config(SimulateConfig, __doc__)
+    from radiodiff.simulate.dataset import simulate_dataset
+
+    print(f"wrote {simulate_dataset(config)}")
