@@ -92,6 +92,8 @@ class GenerateConfig(Settings):
     output: Path
     """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit gray as in the dataset, or
     those of a city to maps/{transmitter}.npz, .png (16 bits) and .tif."""
+    imports: tuple[str, ...] = ()
+    """Modules of your own that add prompt features, see the training configurations."""
     model: Path
     """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
     data: DataConfig | None = None
