@@ -111,9 +111,7 @@ def _detour(scene: Scene) -> np.ndarray:
 def _building_height(scene: Scene) -> np.ndarray:
     """Height of the buildings: -1 on the ground, 1 for the largest level of the image."""
     if scene.heights is None:
-        raise InputError(
-            "building_height: the buildings have no heights; see data.building_heights"
-        )
+        raise InputError("building_height: no heights are known; see data.building_heights")
     return (2.0 * scene.heights - 1.0).astype(np.float32)
 
 

@@ -75,12 +75,12 @@ class DataConfig(Settings):
     takes that of the file radiomap.yaml in root (``scale: {min_db: -160, max_db: -40}``) if there
     is one, else RadioMapSeer's, -147 and -47.84."""
     building_heights: bool = False
-    """The images in png/buildings_complete hold heights: 0 is the ground, any other level a building.
-    The prompt feature building_height then shows them, and data.buildings is png."""
-    extra: dict[str, str] = {}
+    """The images in png/buildings_complete hold heights: 0 is the ground, any other level a
+    building. The prompt feature building_height then shows them, and data.buildings is png."""
+    extra: dict[str, str] = Field(default={})
     """Further images of each map for prompt features of your own, such as
-    ``{terrain: "png/terrain/{map}.png"}`` below root; {transmitter} is replaced too. PNG are gray in
-    [0, 1], .npy hold any numbers. A feature finds them as ``scene.extra["terrain"]``."""
+    ``{terrain: "png/terrain/{map}.png"}`` below root; {transmitter} is replaced too. PNG are gray
+    in [0, 1], .npy hold any numbers. A feature finds them as ``scene.extra["terrain"]``."""
     rooftop: bool = False
     """Transmitters may stand inside of a building's outline, on its roof."""
     prompt_cache: Path | None = None
