@@ -10,6 +10,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from radiodiff.config import Settings, load_config
 from radiodiff.evaluation.paper import printed_rows, settings_of
 from radiodiff.evaluation.settings import EvaluateConfig
+from radiodiff.experiments.predict_settings import PredictConfig
 from radiodiff.experiments.reproduce.settings import ReproduceConfig, ScoreTable
 from radiodiff.experiments.reproduce.training import load_stage
 from radiodiff.experiments.settings import DemoConfig, GenerateConfig, InverseConfig
@@ -43,6 +44,7 @@ MODELS: dict[str, type[Settings]] = {
     "evaluate": EvaluateConfig,
     "simulate": SimulateConfig,
     "demo": DemoConfig,
+    "predict": PredictConfig,
     "survey": SurveyConfig,
     "radiodiff_": ReproduceConfig,
     "inverse_": ReproduceConfig,

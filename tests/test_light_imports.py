@@ -16,6 +16,7 @@ SCRIPTS = {
     "evaluate.py": "small/evaluate.yaml",
     "infer_inverse.py": "small/infer_inverse.yaml",
     "infer_ldm.py": "small/infer_ldm.yaml",
+    "predict.py": "predict.yaml",
     "reproduce.py": "reproduce/smoke.yaml",
     "simulate.py": "small/simulate.yaml",
     "train_baseline.py": "small/radiounet.yaml",

@@ -22,7 +22,7 @@ from radiodiff.shipped import PRETRAINED, config_names
 EXTRAS = {
     "geo": ("rasterio", "pyproj", "simplekml"),
     "tables": ("openpyxl", "pyarrow"),
-    "app": ("gradio",),
+    "app": ("gradio", "plotly"),
     "raytrace": ("sionna",),
 }
 """Extra of this package -> what it imports."""

@@ -17,6 +17,9 @@ from radiodiff.inverse.settings import Interpolator, RefinementSettings
 from radiodiff.plugins import import_modules
 from radiodiff.units import RESOLUTION_M
 
+PriorPrecision = Literal["auto", "float32", "bfloat16"]
+"""Precision of a prior; ``auto`` is bfloat16 where the device computes in it, else float32."""
+
 
 class SamplerSettings(Settings):
     """Which prior is used, and how it is sampled."""
@@ -38,8 +41,9 @@ class SamplerSettings(Settings):
     """tau of the building mask, model range; null estimates it from each map's noise floor."""
     device: str = "cpu"
     """A torch device."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior; the sampler itself runs in float32."""
+    dtype: PriorPrecision = "float32"
+    """Precision of the prior; the sampler itself runs in float32. ``auto`` is bfloat16 where the
+    device computes in it, else float32."""
 
 
 class InverseConfig(SamplerSettings):
@@ -181,8 +185,8 @@ class SamplingSettings(Settings):
     refinement: RefinementSettings | None = None
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior of RadioDiff-Inverse."""
+    dtype: PriorPrecision = "float32"
+    """Precision of the prior of RadioDiff-Inverse; ``auto`` as in ``SamplerSettings``."""
 
 
 class MethodSettings(SamplingSettings):

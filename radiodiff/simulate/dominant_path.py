@@ -17,15 +17,16 @@ import numba
 import numpy as np
 import shapely
 
+from radiodiff.data.binary import as_mask
 from radiodiff.data.polygons import (
     GAIN_RULE,
     RasterRule,
-    as_mask,
     polygon_rings,
     polygons_from_mask,
     rasterise,
 )
 from radiodiff.errors import InputError
+from radiodiff.simulate.departures import departure_bearings
 from radiodiff.simulate.over_roof import level_losses, roof_pairs, roof_points
 from radiodiff.simulate.path_labels import Labels, ObstructedLoss
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
@@ -243,6 +244,24 @@ class Layout:
         diffractions[tuple(self.pixels.T)] = np.where(np.isinf(loss), -2, path)
         return self._gain_map(loss), diffractions
 
+    def gain_and_bearing(self, transmitter: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the path gain, and in which direction every pixel's path leaves the transmitter.
+
+        Returns:
+            (H, W) float32 gain in dB as of :meth:`path_gain`, and (H, W) degrees clockwise from
+            north, NaN in buildings (:func:`radiodiff.simulate.departures.departure_bearings`).
+
+        Raises:
+            InputError: the transmitter is in a building or off the map.
+        """
+        place = self._check_position("transmitter", transmitter)
+        loss, path, at_corners, on_roofs = self._pixel_losses(*place)
+        bearing = np.full(self.building_mask.shape, np.nan)
+        bearing[tuple(self.pixels.T)] = departure_bearings(
+            place, self.pixels, path, at_corners, on_roofs, self._roof
+        )
+        return self._gain_map(loss), bearing
+
     def line_of_sight(self, transmitter: tuple[int, int]) -> np.ndarray:
         """Return (N,) bool, which of ``pixels`` are in line of sight of a transmitter.
 
@@ -319,7 +338,7 @@ class Layout:
         """Return what the vehicles' loss needs to know of them."""
         if vehicles is None:
             return None
-        vehicles = as_mask(vehicles)
+        vehicles = as_mask(vehicles, "vehicles")
         if vehicles.shape != self.building_mask.shape:
             raise InputError(
                 f"vehicles: found shape {vehicles.shape}, the buildings have "

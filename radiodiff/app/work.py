@@ -1,0 +1,188 @@
+"""What the page computes, apart from how it looks: a city's map, a survey's map, an experiment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from radiodiff.config import load_config
+from radiodiff.data.images import read_gray
+from radiodiff.data.masks import pixel_mask
+from radiodiff.data.measurements import Measurements, measure
+from radiodiff.data.survey import read_survey
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.errors import InputError
+from radiodiff.experiments.sampling import load_pipeline
+from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.inverse.interpolation import linear
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
+from radiodiff.simulate import dominant_path
+from radiodiff.simulate.city import City
+from radiodiff.simulate.dataset import choose_transmitters
+from radiodiff.simulate.procedural import procedural_city
+from radiodiff.units import MAP_SIZE, db_to_model, model_to_db, model_to_gray
+
+ENGINE = "dominant path model"
+NETWORK = "RadioDiff"
+METHODS = (ENGINE, NETWORK)
+MAX_SIDE = 512
+"""Pixels of an uploaded city."""
+STEPS = 5
+SEED = 7
+
+
+def simulated_city(seed: int) -> np.ndarray:
+    """Return the (256, 256) bool building mask of a simulated city."""
+    return procedural_city(np.random.default_rng(seed)).building_mask
+
+
+def read_city(path: Path) -> np.ndarray:
+    """Return the (H, W) bool building mask of an uploaded PNG or GeoJSON.
+
+    Raises:
+        InputError: it is neither, or too large.
+    """
+    if path.suffix.lower() in (".geojson", ".json"):
+        mask = City.from_geojson(path).building_mask
+    elif path.suffix.lower() == ".png":
+        mask = read_gray(path) > 0
+    else:
+        raise InputError(f"{path.name}: expected a PNG (buildings white) or a GeoJSON")
+    if max(mask.shape) > MAX_SIDE:
+        raise InputError(
+            f"{path.name}: {mask.shape[0]} x {mask.shape[1]} pixels, at most {MAX_SIDE} x "
+            f"{MAX_SIDE} fit on this page; `radiodiff predict` takes whole cities"
+        )
+    return mask
+
+
+def city_gain(buildings: np.ndarray, transmitter: tuple[int, int], method: str) -> np.ndarray:
+    """Return the (H, W) path gain in dB by one of ``METHODS``.
+
+    Raises:
+        InputError: the transmitter is in a building, or the method cannot take the map.
+    """
+    if method == ENGINE:
+        return dominant_path.path_gain(buildings, transmitter)
+    generator = torch.Generator().manual_seed(SEED)
+    output = _radiodiff()(buildings, transmitter, num_inference_steps=STEPS, generator=generator)
+    return np.asarray(output.path_gain_db[0].cpu().numpy())
+
+
+def default_transmitter(buildings: np.ndarray) -> tuple[int, int]:
+    """Return the outdoor pixel nearest to the middle of a map.
+
+    Raises:
+        InputError: nothing is outdoors.
+    """
+    outdoor = np.argwhere(~buildings)
+    if not len(outdoor):
+        raise InputError("the city has no pixel outdoors")
+    middle = np.array(buildings.shape) / 2
+    row, column = outdoor[np.hypot(*(outdoor - middle).T).argmin()]
+    return int(row), int(column)
+
+
+def map_survey(
+    table: Path, columns: dict[str, str], values_are: str, power_dbm: float | None
+) -> tuple[dict[str, Any], Path]:
+    """Reconstruct the map behind an uploaded table.
+
+    Args:
+        table: CSV, JSON, Excel or Parquet.
+        columns: ``x``, ``y`` and ``value`` -> name; empty names are found out.
+        values_are: ``received_dbm`` or ``path_gain_db``.
+        power_dbm: transmit power, or None.
+
+    Returns:
+        The report, and the folder of the files, which the caller removes.
+
+    Raises:
+        InputError: the table cannot be used.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="radiodiff-survey-"))
+    keys = [f"survey.columns.{key}={json.dumps(name)}" for key, name in columns.items() if name]
+    keys += [f"output={folder / 'map'}", f"survey.value={values_are}"]
+    if power_dbm is not None:
+        keys.append(f"survey.transmit_power_dbm={power_dbm}")
+    try:
+        report = reconstruct_survey(table, load_config("small/survey", SurveyConfig, keys))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return report, folder / "map"
+
+
+def recognised(table: Path) -> str:
+    """Say which columns of a table are taken, and how many samples it holds.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    survey = read_survey(table, load_config("small/survey", SurveyConfig).survey)
+    rows, columns = survey.grid.shape
+    return (
+        f"{survey.samples.rows} rows, a map of {rows} x {columns} pixels of "
+        f"{survey.grid.resolution_m:g} m. " + " ".join(f"{note}." for note in survey.notes)
+    )
+
+
+def sense(
+    missing_ratio: float, noise_std: float, city_seed: int, particles: int = 5
+) -> dict[str, np.ndarray | float]:
+    """Measure a simulated map at random pixels and reconstruct it.
+
+    Args:
+        missing_ratio: share of pixels that are not measured.
+        noise_std: sigma in model range.
+        city_seed: of the city.
+        particles: samples of the posterior.
+
+    Returns:
+        ``truth``, ``samples`` (NaN where unmeasured), ``mean``, ``linear`` as (H, W) dB, ``std`` in
+        dB, and the PSNR of ``mean`` and ``linear`` as ``mean_psnr`` and ``linear_psnr``.
+    """
+    city = procedural_city(np.random.default_rng(city_seed))
+    (place,) = choose_transmitters(city, 1, np.random.default_rng(city_seed))
+    gain_db = dominant_path.path_gain(city, (int(place[0]), int(place[1])))
+    truth = torch.from_numpy(db_to_model(gain_db)).float()[None, None]
+    rng = np.random.default_rng(city_seed)
+    mask = torch.from_numpy(pixel_mask((MAP_SIZE, MAP_SIZE), missing_ratio, rng))[None, None]
+    generator = torch.Generator().manual_seed(city_seed)
+    samples = measure(truth, mask, noise_std, generator)
+    found = _inverse()(samples, num_particles=particles, num_inference_steps=4, generator=generator)
+    interpolated = _linear(samples)
+    result: dict[str, np.ndarray | float] = {
+        "truth": gain_db,
+        "samples": np.where(mask[0, 0], model_to_db(samples.values)[0, 0], np.nan),
+        "mean": found.path_gain_db[0, 0].float().cpu().numpy(),
+        "std": found.std_db[0, 0].float().cpu().numpy(),
+        "linear": model_to_db(interpolated).numpy(),
+    }
+    for name, model in (("mean", found.mean[0, 0].float().cpu()), ("linear", interpolated)):
+        error = model_to_gray(model).clamp(0.0, 1.0) - model_to_gray(truth[0, 0])
+        result[f"{name}_psnr"] = float(-10.0 * torch.log10((error**2).mean()))
+    return result
+
+
+def _linear(samples: Measurements) -> torch.Tensor:
+    return torch.as_tensor(linear(samples.values[0, 0].numpy(), samples.mask[0, 0].numpy())).float()
+
+
+@cache
+def _radiodiff() -> RadioDiffPipeline:
+    pipeline = RadioDiffPipeline.from_pretrained("radiodiff-small")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@cache
+def _inverse() -> RadioDiffInversePipeline:
+    return load_pipeline(Path("prior-small"), "cpu", "float32")
