@@ -79,7 +79,8 @@ def predict_city(config: PredictConfig) -> CityMaps:
     bounds = config.bounds or geojson.bounds_of(features)
     project = geojson.area_of(bounds, str(config.city))
     step, (width, height) = config.resolution_m, project.extent_m
-    shape = (math.ceil(height / step), math.ceil(width / step))
+    # A remainder of a hundredth of a pixel is rounding of the degrees.
+    shape = (math.ceil(height / step - 0.01), math.ceil(width / step - 0.01))
     if shape[0] * shape[1] > MAX_PIXELS:
         raise InputError(
             f"resolution_m: {step:g} m make {shape[0]} x {shape[1]} pixels, at most {MAX_PIXELS} "
