@@ -108,7 +108,11 @@ def test_the_best_server_is_the_strongest(city):
 
 def test_the_command_writes_maps_that_lie_where_the_city_is(city, tmp_path, monkeypatch):
     words = ["radiodiff", "predict", "--city", str(city), "--out", str(tmp_path / "out")]
-    words += ["--tx", "{},{}".format(*degrees(70.5, 60.5)), "--tx={},{}".format(*degrees(10.5, 10.5))]
+    words += [
+        "--tx",
+        "{},{}".format(*degrees(70.5, 60.5)),
+        "--tx={},{}".format(*degrees(10.5, 10.5)),
+    ]
     corners = [*degrees(0, 128), *degrees(128, 0)]
     monkeypatch.setattr(sys, "argv", [*words, f"bounds={json.dumps(corners)}", "--resolution", "4"])
     with pytest.raises(SystemExit) as status:
