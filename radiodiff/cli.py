@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 WORKER_PREFIX = f"{InputError.__module__}.{InputError.__qualname__}: "
 """How a traceback introduces the message of an InputError."""
+MAX_MESSAGE = 2000
+"""Characters of an error that are printed."""
 
 
 def parse_config(
@@ -121,12 +124,21 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         main()
     except InputError as error:
         # A DataLoader worker wraps the error in its traceback, which ends with the message itself.
-        message = str(error).strip().splitlines()[-1]
-        print(f"error: {message.removeprefix(WORKER_PREFIX)}", file=sys.stderr)
+        message = " ".join(str(error).rpartition(WORKER_PREFIX)[2].split())
+        print(f"error: {message[:MAX_MESSAGE]}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has closed it, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)
 
 
@@ -160,8 +172,9 @@ def open_run_directory(
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{directory}: cannot be written ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(directory)!r:.200}: cannot be written ({reason})") from None
     check_run_directory(directory, config, may_differ)
     save_config(config, directory / "config.yaml")
     return directory
@@ -175,19 +188,45 @@ def check_run_directory(
     Raises:
         InputError: naming the key that differs.
     """
-    directory = Path(directory)
-    resolved = directory / "config.yaml"
-    if not resolved.is_file():
-        return
-    found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
-    wanted = _flatten(config.model_dump(mode="json"))
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key) and key not in may_differ:
+    for key, (was, now) in config_changes(directory, config).items():
+        if key not in may_differ:
             raise InputError(
-                f"{directory}: holds a run of another configuration ({key} was "
-                f"{found.get(key)!r}, now {wanted.get(key)!r}); choose another output "
-                "directory or remove this one"
+                f"{directory}: holds a run of another configuration ({key} was {was!r}, now "
+                f"{now!r}); choose another output directory or remove this one"
             )
+
+
+def config_changes(directory: str | Path, config: Settings) -> dict[str, tuple[object, object]]:
+    """Return key path -> (value of the run that a directory holds, value now) where they differ.
+
+    Two paths of one file or folder do not differ.
+
+    Raises:
+        InputError: the directory's configuration cannot be read.
+    """
+    resolved = Path(directory) / "config.yaml"
+    if not resolved.is_file():
+        return {}
+    try:
+        found = _flatten(yaml.safe_load(resolved.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError):
+        raise InputError(f"{resolved}: damaged; remove the folder or choose another") from None
+    wanted = _flatten(config.model_dump(mode="json"))
+    return {
+        key: (found.get(key), wanted.get(key))
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key) and not _same_place(found.get(key), wanted.get(key))
+    }
+
+
+def _same_place(one: object, other: object) -> bool:
+    """Whether two values are paths, relative and absolute maybe, of one thing that exists."""
+    if not isinstance(one, str) or not isinstance(other, str):
+        return False
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _flatten(value: object, path: str = "") -> dict[str, object]:

@@ -10,49 +10,80 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from radiodiff.errors import InputError
 from radiodiff.files import write_text
 from radiodiff.shipped import find_config
+from radiodiff.yaml_text import parse_yaml, read_text
+
+MAX_PROBLEMS = 5
+"""Problems that a message lists."""
+MAX_QUOTED = 200
+"""Characters of a value that a message quotes."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """What networks compute in."""
+
+
+_NUMBER = "number"
+"""Kind of the errors of :func:`_check_number`, which name their key themselves."""
+MAX_SEED = 2**63 - 1
+MAX_NUMBER = 10**8
+"""Largest whole number of any other setting; more is a slip of the pen."""
+
+
+def _check_number(name: str, value: object, annotation: Any) -> None:
+    """Refuse true and false for numbers, and whole numbers beyond any use.
+
+    Raises:
+        PydanticCustomError: naming the key.
+    """
+    if isinstance(value, bool):
+        kinds = {annotation, *get_args(annotation)}
+        if kinds & {int, float} and bool not in kinds:
+            raise PydanticCustomError(
+                _NUMBER, f"{name}: found {str(value).lower()}, expected a number"
+            )
+    elif isinstance(value, int):
+        largest = MAX_SEED if "seed" in name else MAX_NUMBER
+        if abs(value) > largest:
+            shown = value if abs(value) < 10**30 else "a number of more than 30 digits"
+            raise PydanticCustomError(
+                _NUMBER, f"{name}: found {shown}, allowed are at most {largest}"
+            )
 
 
 class Settings(BaseModel):
     """Base of every configuration section: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_numbers(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for name, field in cls.model_fields.items():
+                _check_number(name, data.get(name), field.annotation)
+        return data
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML loader that refuses a key written twice, which plain YAML silently overwrites."""
-
-
-def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = key_node.value
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                problem=f"key {key!r} is written twice", problem_mark=key_node.start_mark
-            )
-        seen.add(key)
-    loader.flatten_mapping(node)  # resolves "<<", whose keys may be overridden
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
 
 def load_config(
@@ -68,8 +99,8 @@ def load_config(
     Raises:
         InputError: the file is missing or no YAML, or a key is unknown, missing or impossible.
     """
-    text = find_config(path).read_text(encoding="utf-8")
-    data = _parse_yaml(text, where=str(path))
+    path = find_config(path)
+    data = parse_yaml(read_text(path), where=str(path))
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -85,20 +116,11 @@ def save_config(config: Settings, path: str | Path) -> None:
     write_text(path, text)
 
 
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(f"{where}{line}: not valid YAML: {error.problem}") from None
-
-
 def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise InputError(f"override {override!r}: expected key.path=value")
-    value = _parse_yaml(text, where=f"override {override!r}")
+    value = parse_yaml(text, where=f"override {override!r}")
     *parents, leaf = key.split(".")
     node: Any = data
     for parent in parents:
@@ -134,8 +156,14 @@ def _validate(data: dict[str, Any], model: type[SettingsT], where: str) -> Setti
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = "; ".join(_explain(detail, model) for detail in error.errors())
+        details = error.errors()
+        problems = "; ".join(_explain(detail, model) for detail in details[:MAX_PROBLEMS])
+        more = len(details) - MAX_PROBLEMS
+        if more > 0:
+            problems += f"; and {more} more problems"
         raise InputError(f"{where}: {problems}") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply") from None
 
 
 def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
@@ -144,13 +172,21 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         known = _fields_at(model, detail["loc"][:-1])
         close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        key = _shorten(key)
         hint = f", did you mean {close[0]!r}?" if close else ""
         allowed = f" (allowed: {', '.join(known)})" if known else ""
         return f"{key}: unknown key{hint}{allowed}"
     if detail["type"] == "missing":
         return f"{key}: this key is required"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{key}: found {found!r}, {message[0].lower()}{message[1:]}"
+    if detail["type"] == _NUMBER:
+        return f"{key}.{message}" if detail["loc"] else message
+    return f"{key}: found {_shorten(repr(found))}, {message[0].lower()}{message[1:]}"
+
+
+def _shorten(text: str) -> str:
+    """Cut what a message quotes."""
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

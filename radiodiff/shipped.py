@@ -41,11 +41,15 @@ def find_config(name: str | Path) -> Path:
         InputError: there is neither; similar shipped names are listed.
     """
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError:  # a name that is too long for a file
+        pass
     short = path.as_posix().removeprefix("configs/").removesuffix(".yaml")
     if short in config_names():
         return CONFIGS / f"{short}.yaml"
     close = difflib.get_close_matches(short, config_names(), n=3)
     hint = f", did you mean {' or '.join(close)}?" if close else " (radiodiff configs lists them)"
-    raise InputError(f"{name}: no such configuration file{hint}")
+    shown = str(name) if str(name).isprintable() else repr(str(name))
+    raise InputError(f"{shown:.200}: no such configuration file{hint}")

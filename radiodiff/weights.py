@@ -25,8 +25,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             return safetensors.torch.load_file(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a broken or foreign file makes the readers raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as weights only: {reason}") from None
+        # torch's message advises to load the file without its safeguard: it is not passed on.
+        raise InputError(
+            f"{path}: damaged, or holds more than tensors and plain values "
+            f"({type(error).__name__}); such a file could run code and is not loaded"
+        ) from None
     if not isinstance(checkpoint, dict):
         raise InputError(f"{path}: expected a dict of tensors, found {type(checkpoint).__name__}")
     return checkpoint

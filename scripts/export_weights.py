@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -40,7 +41,11 @@ def main() -> None:
             values.pop("_name_or_path", None)  # where it was loaded from, on this machine
             file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         partial.replace(output)
+    except (SafetensorError, ValueError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(f"{model}: damaged ({' '.join(str(error).split())})") from None
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise InputError(f"{output}: cannot be written ({error.strerror})") from None
     size = sum(file.stat().st_size for file in output.rglob("*.safetensors"))
     print(f"{output}: {size / 1e6:.1f} MB of weights")

@@ -80,7 +80,7 @@ class Study:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.prior: Path = arguments.prior
-        self.pipeline: RadioDiffInversePipeline = load_pipeline(arguments.prior, "cpu", "bfloat16")
+        self.pipeline: RadioDiffInversePipeline = load_pipeline(arguments.prior, "cpu", "auto")
         config = DataConfig(root=arguments.root, split=arguments.split)
         self.dataset: RadioMapSeer = build_dataset(config, arguments.part)
         count = min(arguments.maps, len(self.dataset))
@@ -305,7 +305,7 @@ def survey(study: Study) -> None:
                     "refinement": method[1],
                     "num_particles": study.particles,
                     "num_inference_steps": study.steps,
-                    "dtype": "bfloat16",
+                    "dtype": "auto",
                 }
             )
             report = reconstruct_survey(table, config)

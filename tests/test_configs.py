@@ -38,6 +38,7 @@ MODELS: dict[str, type[Settings]] = {
     "radiounet": BaselineExperiment,
     "uvmnet": BaselineExperiment,
     "rmegan": BaselineExperiment,
+    "infer_city": GenerateConfig,
     "infer_ldm": GenerateConfig,
     "infer_inverse": InverseConfig,
     "evaluate": EvaluateConfig,

@@ -255,3 +255,17 @@ def test_a_checkpoint_of_another_architecture_is_refused(
     assert "add --resume" in errors
     assert "another configuration (model.block_out_channels" in errors
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def test_the_checker_prints_what_is_wrong_and_draws_maps(
+    make_tree: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, figure = make_tree(), tmp_path / "maps.png"
+    assert run_script("check_dataset.py", root, "--figure", figure) == 0
+    with Image.open(figure) as image:
+        assert image.width > 500
+    assert "nothing is wrong" in capsys.readouterr().out
+    (root / "gain" / "DPM" / "3_0.png").write_bytes(b"")
+    assert run_script("check_dataset.py", root, "--figure", figure) == 1
+    assert "1 x gain maps that cannot be read: DPM/3_0.png" in capsys.readouterr().out
+    assert run_script("check_dataset.py", tmp_path / "none") == 2

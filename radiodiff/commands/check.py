@@ -1,4 +1,9 @@
-"""Say what this installation has, and try its parts on something small."""
+"""Check a tree of maps, or without one this installation.
+
+With ROOT, the folder that holds gain/ and png/, everything that is wrong with the tree is said at
+once and four of its maps are drawn. Without it versions, devices and shipped files are listed, and
+the engine and both methods run on something small.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,9 @@ import argparse
 import importlib.util
 import os
 import platform
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import radiodiff
 from radiodiff.errors import InputError
@@ -22,8 +29,41 @@ EXTRAS = {
 
 
 def main() -> None:
-    """Print versions, devices, extras and shipped files; run the engine and both methods."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    """Check a tree or the installation; status 1 says that something is wrong with the tree."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("root", type=Path, nargs="?", metavar="ROOT", help="a tree of maps")
+    parser.add_argument(
+        "--figure", type=Path, default=Path("check_dataset.png"), metavar="FILE.png"
+    )
+    arguments = parser.parse_args()
+    if arguments.root is None:
+        check_installation()
+    else:
+        check_dataset(arguments.root, arguments.figure)
+
+
+def check_dataset(root: Path, figure: Path) -> None:
+    """Print what is wrong with a tree and draw four of its maps; exit with 1 if anything is."""
+    from radiodiff.data.check_tree import check_tree
+    from radiodiff.experiments.check_dataset import draw_maps
+
+    report = check_tree(root)
+    print(report.text())
+    if count := draw_maps(root, report, figure):
+        print(f"drew {count} maps in {figure}; outlines must fit the gain, and the cross")
+        print("must be where the gain is largest")
+    if report.problems:
+        sys.exit(1)
+
+
+def check_installation() -> None:
+    """Print versions, devices, extras and shipped files; run the engine and both methods.
+
+    Raises:
+        InputError: weights are missing, or a map is not finite.
+    """
     import torch
     from diffusers.utils.logging import disable_progress_bar
 

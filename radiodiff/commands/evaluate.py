@@ -15,10 +15,9 @@ def main() -> None:
         shortcuts={"--predictions": "predictions", "--data": "data.root"},
     )
     from radiodiff.evaluation.predictions import evaluate_predictions
-    from radiodiff.evaluation.tables import markdown_table
 
     scores = evaluate_predictions(config)
-    print(f"\n{markdown_table({config.method: scores.means()})}")
+    print(f"\n{scores.table(config.method)}")
     print(f"{len(scores.names)} maps scored")
     if scores.missing:
         print(f"{len(scores.missing)} without prediction: {', '.join(scores.missing)}")

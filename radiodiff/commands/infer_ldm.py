@@ -7,6 +7,11 @@ from radiodiff.experiments.settings import GenerateConfig
 def main() -> None:
     """Read the configuration and generate."""
     config, _ = parse_config(GenerateConfig, __doc__)
+    if config.city is not None:
+        from radiodiff.experiments.city_maps import generate_city_maps
+
+        print(f"wrote {generate_city_maps(config)}")
+        return
     from radiodiff.experiments.generation import generate_maps
 
     print(f"wrote {generate_maps(config)}; score them with scripts/evaluate.py")

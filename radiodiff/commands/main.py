@@ -27,7 +27,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "scores of a folder of maps"),
     "reproduce": ("reproduce", "tables and figures of both papers"),
     "configs": ("configs", "lists the shipped configurations, and copies them"),
-    "check": ("check", "whether this installation works, and what it has"),
+    "check": ("check", "a tree of maps, or whether this installation works"),
 }
 """Command -> module of ``radiodiff.commands``, and what it does."""
 

@@ -103,7 +103,7 @@ def read_rings(path: str | Path, shape: tuple[int, int]) -> list[shapely.Polygon
         arrays = [np.array(ring, dtype=np.float64) for ring in rings]
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
-    except (OSError, TypeError, ValueError):
+    except (OSError, TypeError, ValueError, OverflowError, RecursionError):
         arrays = [np.empty(0)]
     if not all(points.ndim == 2 and points.shape[1] == 2 for points in arrays):
         raise InputError(f"{path}: expected a JSON list of closed rings of [x, y]")

@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from radiodiff.checks import require_regular
 from radiodiff.errors import InputError
 from radiodiff.files import replacing
 from radiodiff.units import level_to_gray
 
 SIXTEEN_BITS = 65535
 """The largest level of an image of 16 bits."""
+SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I")
+MASK_LEVELS = (1, 255, SIXTEEN_BITS)
+"""Levels that mean yes in a mask."""
 
 
 def read_levels(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -35,19 +39,56 @@ def read_levels(path: str | Path, shape: tuple[int, int] | None = None) -> np.nd
     return levels
 
 
-def read_mask(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode a mask, a PNG of gray levels 0 (no) and 255 (yes), into an (H, W) bool array.
+def read_any_levels(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode a grayscale PNG of 8 or 16 bits, or an RGB one of three equal channels.
+
+    Args:
+        path: the image.
+        shape: (H, W) the image must have; None accepts any.
+
+    Returns:
+        (H, W) uint8, or uint16 of an image of 16 bits.
 
     Raises:
-        InputError: as :func:`read_levels`, or a gray level is neither 0 nor 255.
+        InputError: as :func:`read_levels`.
     """
-    levels = read_levels(path, shape)
-    mask = levels == 255
-    if not np.array_equal(mask, levels != 0):
-        other = np.setdiff1d(levels, (0, 255))
+    mode, levels = _decode(path, shape)
+    if mode in SIXTEEN_BIT_MODES:
+        return levels.astype(np.uint16)
+    gray = levels[..., 0] if levels.ndim == 3 else levels
+    if mode in ("RGB", "RGBA") and (levels[..., :3] == gray[..., None]).all():
+        return np.ascontiguousarray(gray)
+    _require_eight_bits(path, mode)
+    return levels
+
+
+def read_mask(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode a mask into an (H, W) bool array.
+
+    Args:
+        path: a PNG of 1 bit, or of two levels: 0 (no), and the largest one or 1 (yes). An image in
+            colour counts as gray if its channels are equal; transparency is not looked at.
+        shape: (H, W) the image must have; None accepts any.
+
+    Raises:
+        InputError: as :func:`read_levels`, or there are other levels.
+    """
+    mode, levels = _decode(path, shape, plain=True)
+    if mode == "1":
+        return levels.astype(bool)
+    if levels.ndim == 3:
+        if not (levels[..., :3] == levels[..., :1]).all():
+            raise InputError(f"{path}: not a binary mask, it is coloured")
+        levels = levels[..., 0]
+    found = np.unique(levels)
+    marks = found[found != 0]
+    if len(marks) > 1 or (len(marks) == 1 and marks[0] not in MASK_LEVELS):
+        other = np.setdiff1d(marks, (255, SIXTEEN_BITS))
         raise InputError(
-            f"{path}: not a binary mask, it holds level {other[0]}; only 0 and 255 are allowed"
+            f"{path}: not a binary mask, it holds level {other[0]}; only 0 and 255 are allowed, "
+            "or 0 and 1 (heights in metres are no mask)"
         )
+    mask: np.ndarray = levels != 0
     return mask
 
 
@@ -74,7 +115,7 @@ def read_antenna_json(path: str | Path) -> list[tuple[int, int]]:
         pairs = [(round(float(x)), round(float(y))) for x, y in positions]
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
-    except (OSError, TypeError, ValueError, OverflowError):
+    except (OSError, TypeError, ValueError, OverflowError, RecursionError):
         raise InputError(f"{path}: expected a JSON list of [x, y] positions") from None
     return pairs
 
@@ -92,10 +133,9 @@ def read_gray(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndar
     Raises:
         InputError: as :func:`read_levels`.
     """
-    mode, levels = _decode(path, shape)
-    if mode in ("I;16", "I"):
+    levels = read_any_levels(path, shape)
+    if levels.dtype == np.uint16:
         return (levels / np.float32(SIXTEEN_BITS)).astype(np.float32)
-    _require_eight_bits(path, mode)
     return level_to_gray(levels)
 
 
@@ -110,11 +150,16 @@ def write_gray(path: str | Path, gray: np.ndarray) -> None:
     write_levels(path, np.rint(SIXTEEN_BITS * gray.astype(np.float64)).astype(np.uint16))
 
 
-def _decode(path: str | Path, shape: tuple[int, int] | None) -> tuple[str, np.ndarray]:
+def _decode(
+    path: str | Path, shape: tuple[int, int] | None, plain: bool = False
+) -> tuple[str, np.ndarray]:
+    """Return mode and pixels of a PNG; ``plain`` looks colours up and leaves transparency out."""
+    require_regular(Path(path))
     try:
         with Image.open(path, formats=("PNG",)) as image:
             mode = image.mode
-            levels = np.asarray(image)
+            wanted = {"P": "RGB", "RGBA": "RGB", "LA": "L"}.get(mode) if plain else None
+            levels = np.asarray(image if wanted is None else image.convert(wanted))
     except FileNotFoundError:
         raise InputError(f"{path}: this file is missing") from None
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError):
@@ -130,5 +175,6 @@ def _decode(path: str | Path, shape: tuple[int, int] | None) -> tuple[str, np.nd
 def _require_eight_bits(path: str | Path, mode: str) -> None:
     if mode != "L":
         raise InputError(
-            f"{path}: image mode {mode}, expected 8-bit grayscale (L); convert it without rescaling"
+            f"{path}: image mode {mode}, expected grayscale of 8 bits (L), levels 0 .. 255; divide "
+            "levels of 16 bits by 257"
         )

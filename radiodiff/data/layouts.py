@@ -19,6 +19,7 @@ from radiodiff.data.footprints import (
 )
 from radiodiff.data.images import read_mask
 from radiodiff.data.settings import BuildingSource, LayoutName
+from radiodiff.data.tree import NumberedFiles
 from radiodiff.errors import InputError
 
 
@@ -41,6 +42,8 @@ class Layouts:
     ) -> None:
         folder = Path(f"buildings_{layout}", "" if layout == "complete" else str(version))
         self.images, self.polygons = root / "png" / folder, root / "polygon" / folder
+        self._image_files = NumberedFiles(self.images, ".png")
+        self._polygon_files = NumberedFiles(self.polygons, ".json")
         self._source = source
         self._footprints: dict[int, Footprint] = {}
         if source == "gain":
@@ -120,7 +123,7 @@ class Layouts:
         return found
 
     def _image_file(self, map_id: int) -> Path:
-        return self.images / f"{map_id}.png"
+        return self._image_files(map_id)
 
     def _ring_file(self, map_id: int) -> Path:
-        return self.polygons / f"{map_id}.json"
+        return self._polygon_files(map_id)

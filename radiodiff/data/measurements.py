@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from radiodiff.checks import require_data
 from radiodiff.data.masks import block_mask, pixel_mask
 from radiodiff.data.points import PointMeasurements
 from radiodiff.data.settings import MeasurementProtocol
@@ -48,6 +49,13 @@ class Measurements:
             raise InputError(
                 f"the mask is {tuple(self.mask.shape)} {self.mask.dtype}; needed is "
                 f"{tuple(self.values.shape)} torch.bool like the values"
+            )
+        require_data(self.values, "measured values")
+        require_data(self.mask, "the mask")
+        if self.values.numel() == 0 or not self.values.is_floating_point():
+            raise InputError(
+                f"measured values are {tuple(self.values.shape)} {self.values.dtype}; needed are "
+                "floating-point numbers of at least one map"
             )
         counts = self.mask.flatten(1).sum(dim=1)
         if (counts == 0).any():

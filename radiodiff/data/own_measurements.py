@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from radiodiff.checks import require_data
 from radiodiff.data.measurements import Measurements, check_noise_std, combine_points
 from radiodiff.errors import InputError
 from radiodiff.units import (
@@ -50,7 +51,9 @@ def from_points(
         raise InputError("there are no measurements; at least 1 is needed")
     if not np.isfinite(positions).all() or not np.isfinite(values).all():
         raise InputError("a measurement has a value or position that is not finite; leave it out")
-    if not resolution_m > 0:
+    if origin is not None and not np.isfinite(origin).all():
+        raise InputError(f"origin: found {origin}, expected two finite numbers")
+    if not 0 < resolution_m < np.inf:
         raise InputError(f"resolution_m: found {resolution_m}, allowed are metres above 0")
     if y_axis not in ("north", "south"):
         raise InputError(f"y_axis: found {y_axis!r}, allowed are 'north' and 'south'")
@@ -113,10 +116,11 @@ def from_array(
 
 def _numbers(values: ArrayLike | torch.Tensor, name: str) -> np.ndarray:
     if isinstance(values, torch.Tensor):
+        require_data(values, name)
         values = values.detach().double().cpu().numpy()
     try:
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name}: these are no numbers") from None
 
 

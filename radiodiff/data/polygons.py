@@ -18,11 +18,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import shapely
-from numpy.typing import ArrayLike
 from scipy import ndimage
 from skimage.measure import label
 
-from radiodiff.errors import InputError
+from radiodiff.data.binary import as_mask
 
 # eps of the raster rules. The column's is larger by less than any slope between two lattice
 # points of a map can resolve, which decides the ties of walls that run along (-1, +1).
@@ -57,24 +56,6 @@ _MAX_EXCESS = 2.0
 # Pixels on the right-hand (inner) and left-hand (outer) side of that step, relative to its start.
 _INNER = np.array([[1, 0], [1, -1], [0, -1], [0, 0]])
 _OUTER = np.array([[0, 0], [1, 0], [1, -1], [0, -1]])
-
-
-def as_mask(mask: ArrayLike) -> np.ndarray:
-    """Return a (H, W) bool copy of a mask of bools or of the numbers 0 and 1.
-
-    Raises:
-        InputError: the array has not two dimensions, or holds other values.
-    """
-    array = np.asarray(mask)
-    if array.ndim != 2 or 0 in array.shape:
-        raise InputError(f"building mask: expected shape (H, W), found {array.shape}")
-    if array.dtype != bool and not np.isin(array, (0, 1)).all():
-        values = np.unique(array)
-        raise InputError(
-            f"building mask: values must be 0 and 1 (or bool), found {len(values)} values from "
-            f"{values[0]} to {values[-1]}"
-        )
-    return array.astype(bool)
 
 
 def polygons_from_mask(mask: np.ndarray, rule: RasterRule = GAIN_RULE) -> list[shapely.Polygon]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from radiodiff.data.binary import as_mask
 from radiodiff.errors import InputError
 from radiodiff.units import MAP_SIZE, RESOLUTION_M
 
@@ -167,8 +168,8 @@ def build_prompt(
             outside the map or inside a building.
     """
     check_features(features)
-    building_mask = as_mask(buildings, "buildings")
-    vehicle_mask = None if vehicles is None else as_mask(vehicles, "vehicles")
+    building_mask = as_mask(_as_array(buildings), "buildings")
+    vehicle_mask = None if vehicles is None else as_mask(_as_array(vehicles), "vehicles")
     if vehicle_mask is not None and vehicle_mask.shape != building_mask.shape:
         raise InputError(
             f"vehicles: shape {vehicle_mask.shape}, expected {building_mask.shape}, the buildings'"
@@ -225,25 +226,8 @@ def check_features(features: Sequence[str]) -> None:
         raise InputError(f"prompt features: found {found}, allowed: {', '.join(PROMPT_FEATURES)}")
 
 
-def as_mask(mask: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
-    """Convert an (H, W) array of bool, or of numbers 0 and 1, to bool.
-
-    Raises:
-        InputError: another shape or another value; the message starts with ``name``.
-    """
-    import torch
-
-    array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
-    if array.ndim != 2 or 0 in array.shape:
-        raise InputError(f"{name}: shape {array.shape}, expected a mask of (rows, columns)")
-    if array.dtype == bool:
-        return array
-    binary = (array == 0) | (array == 1)
-    if not binary.all():
-        raise InputError(
-            f"{name}: not a binary mask, it holds {array[~binary][0]}; only 0 and 1 are allowed"
-        )
-    return array.astype(bool)
+def _as_array(mask: np.ndarray | torch.Tensor) -> np.ndarray:
+    return np.asarray(mask.detach().cpu() if hasattr(mask, "detach") else mask)
 
 
 def check_transmitter(

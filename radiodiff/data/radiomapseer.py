@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from radiodiff.data.footprints import Footprint, read_rings
-from radiodiff.data.images import read_antenna_json, read_antenna_png, read_levels, read_mask
+from radiodiff.data.gain_files import levels_to_gray, read_gain, to_eight_bits
+from radiodiff.data.images import read_antenna_json, read_antenna_png, read_mask
 from radiodiff.data.layouts import Layouts
 from radiodiff.data.polygons import rasterise
 from radiodiff.data.prompts import (
@@ -28,6 +29,7 @@ from radiodiff.data.prompts import (
     check_transmitter,
     stack_features,
 )
+from radiodiff.data.scale import RADIOMAPSEER, Scale, tree_scale
 from radiodiff.data.settings import (
     BuildingSource,
     DataConfig,
@@ -36,15 +38,24 @@ from radiodiff.data.settings import (
     Threshold,
 )
 from radiodiff.data.splits import LiteratureSplit, Part, fraction_maps, literature_maps
-from radiodiff.data.tree import gain_folder, require_folder, require_maps, scan_gain, some
+from radiodiff.data.tree import (
+    NumberedFiles,
+    gain_files,
+    gain_folder,
+    require_folder,
+    require_maps,
+    scan_gain,
+    some,
+)
 from radiodiff.errors import InputError
-from radiodiff.units import NOISE_FLOOR_GRAY, RESOLUTION_M, gray_to_model, level_to_gray
+from radiodiff.units import NOISE_FLOOR_GRAY, RESOLUTION_M, gray_to_model
 
 ANTENNA_TOLERANCE = 2.0
 """Pixels between a listed transmitter and the centre of the brightest pixels of its gain image; on
 real maps the latter is up to one pixel off."""
 
 Value = TypeVar("Value")
+Gray = TypeVar("Gray", np.ndarray, torch.Tensor)
 
 
 class Sample(TypedDict):
@@ -64,14 +75,14 @@ class Sample(TypedDict):
     name: str
 
 
-def apply_threshold(gray: np.ndarray, threshold: Threshold) -> np.ndarray:
+def apply_threshold(gray: Gray, threshold: Threshold) -> Gray:
     """Clip gray at the noise floor and stretch what is left to [0, 1]: (max(g, 0.2) - 0.2) / 0.8.
 
     This is "thr2" of RadioUNet (Levie et al., 2021). With "none" the map is returned unchanged.
     """
     if threshold == "none":
         return gray
-    return (np.maximum(gray, NOISE_FLOOR_GRAY) - NOISE_FLOOR_GRAY) / (1.0 - NOISE_FLOOR_GRAY)
+    return (gray.clip(NOISE_FLOOR_GRAY) - NOISE_FLOOR_GRAY) / (1.0 - NOISE_FLOOR_GRAY)
 
 
 def undo_threshold(gray: np.ndarray, threshold: Threshold) -> np.ndarray:
@@ -102,6 +113,8 @@ class RadioMapSeer(Dataset[Sample]):
         resolution_m: side of a pixel in metres.
         prompt_cache: folder that keeps the prompt channels that take long to compute; None
             computes them for every item.
+        scale: gain of gray 0 and gray 1, for files in dB and for what is said in dB.
+        rooftop: transmitters may stand on buildings.
 
     Raises:
         InputError: a folder, a map or a transmitter is missing. Reading an item raises it when the
@@ -123,8 +136,13 @@ class RadioMapSeer(Dataset[Sample]):
         cache: bool = True,
         resolution_m: float = RESOLUTION_M,
         prompt_cache: Path | None = None,
+        scale: Scale = RADIOMAPSEER,
+        rooftop: bool = False,
     ) -> None:
         self.root = Path(root)
+        self.scale = scale
+        """Gain of gray 0 and gray 1 in dB."""
+        self._rooftop = rooftop
         self.gain_folder = gain_folder(self.root, simulation)
         self._layouts = Layouts(self.root, layout, layout_version, buildings)
         if prompt_features:
@@ -139,6 +157,7 @@ class RadioMapSeer(Dataset[Sample]):
         if self.dynamic and not OF_VEHICLES.isdisjoint(self.prompt_features):
             self.vehicles_folder = self.root / "png" / "cars"
             require_folder(self.vehicles_folder)
+            self._vehicle_files = NumberedFiles(self.vehicles_folder, ".png")
         self.antenna_images = self.root / "png" / "antennas"
         if not self.antenna_images.is_dir() and not (self.root / "antenna").is_dir():
             raise InputError(
@@ -146,6 +165,8 @@ class RadioMapSeer(Dataset[Sample]):
                 "exists; copy one of them from the dataset"
             )
 
+        self._antenna_files = NumberedFiles(self.antenna_images, ".png")
+        self._gain_files = gain_files(self.gain_folder)
         present = scan_gain(self.gain_folder)
         map_ids = sorted(present) if maps is None else list(maps)
         require_maps(map_ids, present, self.gain_folder)
@@ -163,12 +184,12 @@ class RadioMapSeer(Dataset[Sample]):
         self._pairs_of_map: dict[int, list[tuple[int, int]]] = {}
         for pair in self.pairs:
             self._pairs_of_map.setdefault(pair[0], []).append(pair)
-        levels = apply_threshold(level_to_gray(np.arange(256, dtype=np.uint8)), threshold)
+        levels = apply_threshold(levels_to_gray(np.arange(256, dtype=np.uint8)), threshold)
         self._model_of_level = gray_to_model(levels).astype(np.float32)
         self._cache: dict[Path, Any] | None = {} if cache else None
         image = self._layouts.image(map_ids[0], shape=None)
         self.shape: tuple[int, int] = (
-            read_levels(self._gain_file(*self.pairs[0])) if image is None else image
+            read_gain(self._gain_file(*self.pairs[0]), None, scale) if image is None else image
         ).shape
         """(H, W) of every map."""
 
@@ -188,7 +209,7 @@ class RadioMapSeer(Dataset[Sample]):
             cache=self._prompt_cache,
         )
         return {
-            "gain": torch.from_numpy(self._model_of_level.take(self.levels(index)))[None],
+            "gain": torch.from_numpy(self._model(index))[None],
             "prompt": stack_features(self.prompt_features, scene),
             "buildings": torch.from_numpy(footprint.mask.copy())[None],
             "buildings_png": torch.from_numpy(footprint.png.copy())[None],
@@ -201,9 +222,25 @@ class RadioMapSeer(Dataset[Sample]):
         map_id, transmitter = self.pairs[index]
         return f"{map_id}_{transmitter}"
 
+    def gain_file(self, index: int) -> Path:
+        """Return the file of a gain map."""
+        return self._gain_file(*self.pairs[index])
+
     def levels(self, index: int) -> np.ndarray:
-        """Return the (H, W) uint8 gray levels of a gain image as stored, before any threshold."""
+        """Return the (H, W) uint8 levels of a gain map before any threshold, 0 for no gain."""
         return self._levels(*self.pairs[index])
+
+    def gray(self, index: int) -> np.ndarray:
+        """Return the (H, W) float32 gray of a gain map as stored, before any threshold."""
+        return levels_to_gray(self._stored(*self.pairs[index]))
+
+    def _model(self, index: int) -> np.ndarray:
+        """Return a gain map in model range, thresholded."""
+        stored = self._stored(*self.pairs[index])
+        if stored.dtype == np.uint8:
+            return self._model_of_level.take(stored)
+        gray = apply_threshold(levels_to_gray(stored), self.threshold)
+        return gray_to_model(gray).astype(np.float32)
 
     def footprint(self, index: int) -> Footprint:
         """Return the buildings that an item's prompt shows, with their polygons."""
@@ -216,11 +253,12 @@ class RadioMapSeer(Dataset[Sample]):
 
     def files(self, index: int) -> list[Path]:
         """Return the files that an item is read from, those of every possible prompt included."""
-        map_id, name = self.pairs[index][0], self.name(index)
-        places = [f"png/antennas/{name}.png", f"antenna/{map_id}.json"]
+        map_id = self.pairs[index][0]
+        places = [f"antenna/{map_id}.json"]
         if self.dynamic:
             places += [f"png/cars/{map_id}.png", f"polygon/cars/{map_id}.json"]
         possible = [self.root / place for place in places]
+        possible.append(self._antenna_files(*self.pairs[index]))
         possible.append(self._gain_file(*self.pairs[index]))
         # Footprints made from images look at gain images of the same map, of polygons they do not.
         if self._layouts.source(map_id) != "polygon":
@@ -241,11 +279,14 @@ class RadioMapSeer(Dataset[Sample]):
             self.levels(index)
 
     def _gain_file(self, map_id: int, transmitter_id: int) -> Path:
-        return self.gain_folder / f"{map_id}_{transmitter_id}.png"
+        return self._gain_files[map_id, transmitter_id]
+
+    def _stored(self, map_id: int, transmitter_id: int) -> np.ndarray:
+        path = self._gain_file(map_id, transmitter_id)
+        return self._cached(path, lambda: read_gain(path, self.shape, self.scale))
 
     def _levels(self, map_id: int, transmitter_id: int) -> np.ndarray:
-        path = self._gain_file(map_id, transmitter_id)
-        return self._cached(path, lambda: read_levels(path, self.shape))
+        return to_eight_bits(self._stored(map_id, transmitter_id))
 
     def _footprint(self, map_id: int) -> Footprint:
         readers = [partial(self._levels, *pair) for pair in self._pairs_of_map[map_id]]
@@ -254,7 +295,7 @@ class RadioMapSeer(Dataset[Sample]):
     def _vehicles(self, map_id: int) -> np.ndarray | None:
         if self.vehicles_folder is None:
             return None
-        path = self.vehicles_folder / f"{map_id}.png"
+        path = self._vehicle_files(map_id)
         rings = self.root / "polygon" / "cars" / f"{map_id}.json"
         if self._layouts.source(map_id) == "polygon" and rings.is_file():
             # Images are half a pixel off the gain, for vehicles as for buildings.
@@ -262,7 +303,7 @@ class RadioMapSeer(Dataset[Sample]):
         return self._cached(path, lambda: read_mask(path, self.shape))
 
     def _transmitter(self, map_id: int, transmitter_id: int) -> tuple[int, int]:
-        image = self.antenna_images / f"{map_id}_{transmitter_id}.png"
+        image = self._antenna_files(map_id, transmitter_id)
 
         def read() -> tuple[int, int]:
             if image.is_file():
@@ -270,6 +311,8 @@ class RadioMapSeer(Dataset[Sample]):
             else:
                 position, source = self._listed_transmitter(map_id, transmitter_id)
             buildings = self._footprint(map_id).opened_at(position).mask
+            if self._rooftop:
+                buildings = np.zeros_like(buildings)
             return check_transmitter(position, buildings, str(source))
 
         return self._cached(image, read)
@@ -333,6 +376,8 @@ def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
         cache=config.cache,
         resolution_m=config.resolution_m,
         prompt_cache=config.prompt_cache,
+        scale=tree_scale(config.root, config.scale),
+        rooftop=config.rooftop,
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from radiodiff.config import Settings
 from radiodiff.data.prompts import PAPER_PROMPT, check_features
+from radiodiff.data.scale import Scale
 from radiodiff.data.splits import Part
 from radiodiff.units import RESOLUTION_M
 
@@ -69,6 +70,12 @@ class DataConfig(Settings):
     """Keep decoded images in memory (65 kB per map of 256 x 256)."""
     resolution_m: float = Field(default=RESOLUTION_M, gt=0)
     """Side of a pixel in metres."""
+    scale: Scale | None = None
+    """Path gain of gray 0 and gray 1 in dB, for a tree of other levels than RadioMapSeer's. null
+    takes that of the file radiomap.yaml in root (``scale: {min_db: -160, max_db: -40}``) if there
+    is one, else RadioMapSeer's, -147 and -47.84."""
+    rooftop: bool = False
+    """Transmitters may stand inside of a building's outline, on its roof."""
     prompt_cache: Path | None = None
     """Folder that keeps the prompt channels that take long to compute (path_loss_model); a file is
     named by the digest of all that it follows from, so the folder may serve any number of trees.

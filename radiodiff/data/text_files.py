@@ -6,9 +6,11 @@ import codecs
 import gzip
 import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
+from radiodiff.checks import require_regular
 from radiodiff.errors import InputError
 
 BYTE_ORDER_MARKS = {
@@ -31,11 +33,12 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: the file cannot be read or holds nothing.
     """
+    require_regular(path)
     try:
         content = path.read_bytes()
         if content.startswith(GZIP_MAGIC):
             content = gzip.decompress(content)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from None
     if not content.strip():
@@ -49,6 +52,7 @@ def file_hash(path: Path) -> str:
     Raises:
         InputError: the file cannot be read.
     """
+    require_regular(path)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -90,6 +94,8 @@ def parse_json(path: Path, text: str) -> Any:
     text = text.replace(RECORD_SEPARATOR, "\n").strip()
     try:
         return json.loads(text)
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply") from None
     except ValueError as error:
         first_error = error
     decoder, position = json.JSONDecoder(), 0
@@ -97,6 +103,8 @@ def parse_json(path: Path, text: str) -> Any:
     while position < len(text):
         try:
             value, position = decoder.raw_decode(text, position)
+        except RecursionError:
+            raise InputError(f"{path}: nested too deeply") from None
         except ValueError:
             # A sequence of one broken value is broken JSON; its message is the useful one.
             line = text.count("\n", 0, position) + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from radiodiff.errors import InputError
 
-_GAIN_NAME = re.compile(r"(\d+)_(\d+)\.png")
+_GAIN_NAME = re.compile(r"(\d{1,9})_(\d{1,9})\.(png|npy|npz|mat)")
 
 
 def gain_folder(root: Path, simulation: str) -> Path:
@@ -36,16 +36,62 @@ def scan_gain(folder: Path) -> dict[int, set[int]]:
     """Return map id -> transmitter numbers of a gain folder.
 
     Raises:
-        InputError: there is no image named {map}_{transmitter}.png.
+        InputError: as :func:`gain_files`.
     """
     present: dict[int, set[int]] = {}
-    for path in folder.iterdir():
-        match = _GAIN_NAME.fullmatch(path.name)
-        if match:
-            present.setdefault(int(match[1]), set()).add(int(match[2]))
-    if not present:
-        raise InputError(f"{folder}: holds no image named {{map}}_{{transmitter}}.png")
+    for map_id, transmitter in gain_files(folder):
+        present.setdefault(map_id, set()).add(transmitter)
     return present
+
+
+def gain_files(folder: Path) -> dict[tuple[int, int], Path]:
+    """Return (map, transmitter) -> file of a gain folder; leading zeros in names do not count.
+
+    Raises:
+        InputError: there is no file named {map}_{transmitter}.png (.npy, .npz, .mat), or two files
+            of one map.
+    """
+    files: dict[tuple[int, int], Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = _GAIN_NAME.fullmatch(path.name)
+        if match is None:
+            continue
+        pair = int(match[1]), int(match[2])
+        if pair in files:
+            raise InputError(f"{folder}: {files[pair].name} and {path.name} are the same map")
+        files[pair] = path
+    if not files:
+        raise InputError(
+            f"{folder}: holds no image named {{map}}_{{transmitter}}.png (or .npy, .npz, .mat)"
+        )
+    return files
+
+
+class NumberedFiles:
+    """The files of a folder by the numbers in their names, with leading zeros or without.
+
+    Args:
+        folder: may be missing.
+        suffix: of the files, such as ``.png``.
+    """
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self.folder = folder
+        self._suffix = suffix
+        self._padded: dict[tuple[int, ...], Path] | None = None
+
+    def __call__(self, *numbers: int) -> Path:
+        """Return the file of ``numbers``; the plain name where there is none."""
+        plain = self.folder / ("_".join(map(str, numbers)) + self._suffix)
+        if plain.is_file():
+            return plain
+        if self._padded is None:
+            self._padded = {}
+            for path in self.folder.glob(f"0*{self._suffix}"):
+                parts = path.stem.split("_")
+                if all(part.isascii() and part.isdigit() for part in parts):
+                    self._padded[tuple(map(int, parts))] = path
+        return self._padded.get(numbers, plain)
 
 
 def require_folder(folder: Path) -> None:

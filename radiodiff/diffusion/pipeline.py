@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,22 +15,19 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
-from radiodiff.data.prompts import PAPER_PROMPT, build_prompt, check_features
+from radiodiff.checks import check_count, check_generators, require_data
+from radiodiff.data.prompts import PAPER_PROMPT, check_features
+from radiodiff.data.scale import Scale
 from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, sample
+from radiodiff.diffusion.scenes import Array, Points, as_points, stack_scenes
 from radiodiff.diffusion.settings import Mode
 from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
-from radiodiff.models.loading import check_weights, read_index
-from radiodiff.units import RESOLUTION_M, model_to_db, model_to_gray
+from radiodiff.models.loading import load_component, read_index
+from radiodiff.models.padding import crop
+from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, RESOLUTION_M, model_to_gray
 from radiodiff.weight_sources import find_weights
-
-Array = np.ndarray | Tensor
-Points = Sequence[int] | Sequence[Sequence[int]] | Array
-"""One (row, column) or several, (N, 2)."""
-Component = TypeVar(
-    "Component", AutoencoderKL, DecoupledUNet, DecoupledScheduler, PathLossCorrection
-)
 
 PATH_LOSS_FEATURE = "path_loss_model"
 """Channel of the prompt that a correction corrects."""
@@ -41,7 +38,7 @@ class RadioDiffOutput(BaseOutput):
     """Radio maps in three units, each (N, H, W) float32 on the pipeline's device.
 
     Attributes:
-        path_gain_db: path gain in dB, from -147 to -47.84.
+        path_gain_db: path gain in dB, from -147 to -47.84 on RadioMapSeer's scale.
         gray: gray level in [0, 1].
         model: model range [-1, 1].
     """
@@ -81,6 +78,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             otherwise; the prompt must hold the buildings.
         correction: corrects the prompt's ``path_loss_model`` by the decoded map; None takes the
             decoded map as it is.
+        gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on.
 
     Raises:
         InputError: components that do not fit each other, or unknown prompt features.
@@ -102,9 +100,11 @@ class RadioDiffPipeline(DiffusionPipeline):
         prompt_features: Sequence[str] = PAPER_PROMPT,
         zero_buildings: bool = False,
         correction: PathLossCorrection | None = None,
+        gain_scale_db: Sequence[float] = (GAIN_MIN_DB, GAIN_MAX_DB),
     ) -> None:
         super().__init__()
         check_features(prompt_features)
+        self._scale = Scale(min_db=gain_scale_db[0], max_db=gain_scale_db[1])
         if zero_buildings and "buildings" not in prompt_features:
             raise InputError("zero_buildings: the prompt features lack 'buildings'")
         for what, found, expected in (
@@ -134,19 +134,21 @@ class RadioDiffPipeline(DiffusionPipeline):
             vae=vae, denoiser=denoiser, scheduler=scheduler, correction=correction
         )
         self.register_to_config(
-            prompt_features=list(prompt_features), zero_buildings=zero_buildings
+            prompt_features=list(prompt_features),
+            zero_buildings=zero_buildings,
+            gain_scale_db=list(gain_scale_db),
         )
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | Path, torch_dtype: torch.dtype | None = None
+        cls, directory: str | Path, dtype: torch.dtype | None = None
     ) -> RadioDiffPipeline:
         """Load what ``save_pretrained`` wrote.
 
         Args:
             directory: holds ``model_index.json`` and a folder per component; or a name of weights,
                 such as ``radiodiff-small`` (:func:`radiodiff.weight_sources.find_weights`).
-            torch_dtype: dtype of both networks; None is float32, whatever the files hold.
+            dtype: precision of the networks; None is float32, whatever the files hold.
 
         Raises:
             InputError: the directory is no saved RadioDiffPipeline, its weights are not those of
@@ -155,15 +157,15 @@ class RadioDiffPipeline(DiffusionPipeline):
         directory = find_weights(directory)
         needed = ("vae", "denoiser", "scheduler", "prompt_features")
         config = read_index(directory, needed, cls.__name__)
-        dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
         return cls(
-            vae=_load(AutoencoderKL, directory / "vae", **dtype),
-            denoiser=_load(DecoupledUNet, directory / "denoiser", **dtype),
-            scheduler=_load(DecoupledScheduler, directory / "scheduler"),
+            vae=load_component(AutoencoderKL, directory / "vae", dtype),
+            denoiser=load_component(DecoupledUNet, directory / "denoiser", dtype),
+            scheduler=load_component(DecoupledScheduler, directory / "scheduler"),
             prompt_features=config["prompt_features"],
             zero_buildings=config.get("zero_buildings", False),
+            gain_scale_db=config.get("gain_scale_db", (GAIN_MIN_DB, GAIN_MAX_DB)),
             correction=(
-                _load(PathLossCorrection, directory / "correction", **dtype)
+                load_component(PathLossCorrection, directory / "correction", dtype)
                 if (directory / "correction").is_dir()
                 else None
             ),
@@ -181,6 +183,8 @@ class RadioDiffPipeline(DiffusionPipeline):
         mode: Mode | None = None,
         zero_buildings: bool | None = None,
         resolution_m: float = RESOLUTION_M,
+        latents: Tensor | None = None,
+        return_dict: bool = True,
     ) -> RadioDiffOutput:
         """Generate radio maps.
 
@@ -200,16 +204,23 @@ class RadioDiffPipeline(DiffusionPipeline):
             zero_buildings: set building interiors to gray 0, as in RadioMapSeer; None does what the
                 pipeline was made with.
             resolution_m: side of a pixel in metres.
+            latents: (N, c, h, w) float32 normal noise to begin from, one for each output map; None
+                draws it.
+            return_dict: False returns the fields of the output as a tuple, as in diffusers.
 
         Raises:
-            InputError: a mask that is not binary, a transmitter outside or in a building, sides
-                that the strides do not divide, batches of different lengths.
+            InputError: a mask that is not binary, a transmitter outside or in a building, batches
+                of different lengths.
         """
-        masks, prompt = self._prepare(buildings, transmitter, vehicles, resolution_m)
-        model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
+        masks, prompt = stack_scenes(
+            self.config.prompt_features, buildings, transmitter, vehicles, resolution_m
+        )
+        model = self._sample(prompt, num_inference_steps, num_samples, generator, mode, latents)
         if self.config.zero_buildings if zero_buildings is None else zero_buildings:
             model = _zero(model, torch.from_numpy(masks))
-        return _output(model)
+        output = self._output(model)
+        # Typed as the usual case: a union would make every caller narrow it.
+        return output if return_dict else output.to_tuple()
 
     @torch.no_grad()
     def generate(
@@ -236,7 +247,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         if self.config.zero_buildings:
             channel = list(self.config.prompt_features).index("buildings")
             model = _zero(model, prompt[:, channel] > 0)
-        return _output(model)
+        return self._output(model)
 
     def _sample(
         self,
@@ -245,22 +256,29 @@ class RadioDiffPipeline(DiffusionPipeline):
         num_samples: int,
         generator: Generators,
         mode: Mode | None,
+        latents: Tensor | None = None,
     ) -> Tensor:
         """Return maps (N, H, W) in model range; see :meth:`generate`."""
-        if num_samples < 1:
-            raise InputError(f"num_samples: found {num_samples}, at least 1")
+        check_count("num_samples", num_samples)
+        check_count("num_inference_steps", num_inference_steps)
+        check_generators(generator)
+        self._check_prompt(prompt)
         n = len(prompt) * num_samples
         if isinstance(generator, list) and len(generator) != n:
             raise InputError(f"generator: found {len(generator)} generators for {n} maps")
         device = self._execution_device
-        stride = self._vae_stride
-        latent_size = (prompt.shape[-2] // stride, prompt.shape[-1] // stride)
+        size, stride = prompt.shape[-2:], self._vae_stride
+        latent_size = (-(-size[0] // stride), -(-size[1] // stride))
         scheduler = self._scheduler_for(mode)
         scheduler.set_timesteps(num_inference_steps, device)
         # Latents stay in float32 whatever the networks compute in.
-        noise = randn_tensor(
-            (n, self.vae.config.latent_channels, *latent_size), generator, device, torch.float32
-        )
+        shape = (n, self.vae.config.latent_channels, *latent_size)
+        if latents is None:
+            noise = randn_tensor(shape, generator, device, torch.float32)
+        elif tuple(latents.shape) == shape:
+            noise = latents.to(device, torch.float32)
+        else:
+            raise InputError(f"latents: found {tuple(latents.shape)}, expected {shape}")
         networks = [n for n in (self.vae, self.denoiser, self.correction) if n is not None]
         with _evaluating(*networks):
             features = [
@@ -269,13 +287,24 @@ class RadioDiffPipeline(DiffusionPipeline):
             ]
             z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
             latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-            maps: Tensor = self.vae.decode(latents).sample.float()
+            maps: Tensor = crop(self.vae.decode(latents).sample.float(), size)
             if self.correction is not None:
                 channels = prompt.to(device).repeat_interleave(num_samples, dim=0)
                 maps = self.correction(maps, self.path_loss_channel(channels), channels)
             if not torch.isfinite(maps).all():
                 raise InputError("the networks returned NaN or infinity; are the weights sound?")
             return maps[:, 0].clamp(-1.0, 1.0)
+
+    def _check_prompt(self, prompt: Tensor) -> None:
+        channels = self.denoiser.config.prompt_channels
+        if not isinstance(prompt, Tensor) or prompt.ndim != 4 or prompt.shape[1] != channels:
+            found = tuple(prompt.shape) if isinstance(prompt, Tensor) else type(prompt).__name__
+            raise InputError(f"prompt: found {found}, expected a tensor (N, {channels}, H, W)")
+        require_data(prompt, "prompt")
+        if prompt.numel() == 0:
+            raise InputError(f"prompt: an empty batch, {tuple(prompt.shape)}")
+        if not torch.isfinite(prompt).all():
+            raise InputError("prompt: holds NaN or infinity")
 
     def path_loss_channel(self, prompt: Tensor) -> Tensor:
         """Return the path-loss model's maps (N, 1, H, W) of prompts (N, C, H, W)."""
@@ -311,7 +340,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         Raises:
             InputError: see :meth:`__call__`.
         """
-        a, b = _as_points(points_a, "points_a"), _as_points(points_b, "points_b")
+        a, b = as_points(points_a, "points_a"), as_points(points_b, "points_b")
         points, index = np.unique(np.concatenate([a, b]), axis=0, return_inverse=True)
         rows, columns = points.T
         of_a, of_b = index[: len(a)], index[len(a) :]
@@ -337,6 +366,10 @@ class RadioDiffPipeline(DiffusionPipeline):
             reciprocity_rmse_db=difference.square().mean().sqrt().item(),
         )
 
+    def _output(self, model: Tensor) -> RadioDiffOutput:
+        gain_db = self._scale.model_to_db(model)
+        return RadioDiffOutput(path_gain_db=gain_db, gray=model_to_gray(model), model=model)
+
     @property
     def _vae_stride(self) -> int:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
@@ -348,61 +381,11 @@ class RadioDiffPipeline(DiffusionPipeline):
             self.scheduler.config, mode=mode, sampler=None, grid_power=None
         )
 
-    def _prepare(
-        self, buildings: Array, transmitter: Points, vehicles: Array | None, resolution_m: float
-    ) -> tuple[np.ndarray, Tensor]:
-        """Return building masks (N, H, W) bool and prompts (N, C, H, W), both checked."""
-        masks = _as_batch(buildings, "buildings")
-        points = _as_points(transmitter, "transmitter")
-        cars = None if vehicles is None else _as_batch(vehicles, "vehicles")
-        height, width = masks.shape[1:]
-        stride = self._vae_stride * self.denoiser.latent_stride
-        if height % stride or width % stride:
-            raise InputError(
-                f"buildings: found {height} x {width} pixels, sides must be multiples of {stride}"
-            )
-
-        lengths = {"buildings": len(masks), "transmitter": len(points)}
-        if cars is not None:
-            lengths["vehicles"] = len(cars)
-        n = max(lengths.values())
-        for name, length in lengths.items():
-            if length not in (1, n):
-                raise InputError(f"{name}: found a batch of {length}, expected 1 or {n}")
-        prompts = [
-            build_prompt(
-                self.config.prompt_features,
-                masks[i % len(masks)],
-                points[i % len(points)],
-                None if cars is None else cars[i % len(cars)],
-                resolution_m,
-            )
-            for i in range(n)
-        ]
-        return np.broadcast_to(masks, (n, height, width)) > 0, torch.stack(prompts)
-
 
 def _zero(model: Tensor, buildings: Tensor) -> Tensor:
     """Set building pixels of maps (N, H, W) to the least gain; ``buildings`` has one per scene."""
     inside = buildings.to(model.device).repeat_interleave(len(model) // len(buildings), dim=0)
     return model.masked_fill(inside, -1.0)
-
-
-def _output(model: Tensor) -> RadioDiffOutput:
-    return RadioDiffOutput(path_gain_db=model_to_db(model), gray=model_to_gray(model), model=model)
-
-
-def _load(component: type[Component], directory: Path, **options: torch.dtype) -> Component:
-    try:
-        loaded = component.from_pretrained(directory, **options)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{directory}: cannot be loaded as {component.__name__} ({reason})"
-        ) from None
-    if isinstance(loaded, nn.Module):
-        check_weights(loaded, directory)
-    return loaded
 
 
 @contextmanager
@@ -418,24 +401,3 @@ def _evaluating(*networks: nn.Module) -> Iterator[None]:
     finally:
         for module, training in flags:
             module.training = training
-
-
-def _as_batch(mask: Array, name: str) -> np.ndarray:
-    array = _as_numpy(mask)
-    if array.ndim not in (2, 3) or array.size == 0:
-        raise InputError(f"{name}: shape {array.shape}, expected (H, W) or (N, H, W)")
-    return array if array.ndim == 3 else array[None]
-
-
-def _as_points(points: Points, name: str) -> np.ndarray:
-    try:
-        array = _as_numpy(points)
-    except ValueError:
-        raise InputError(f"{name}: expected (row, column) or (N, 2), found {points}") from None
-    if array.ndim not in (1, 2) or array.shape[-1] != 2 or array.size == 0:
-        raise InputError(f"{name}: shape {array.shape}, expected (row, column) or (N, 2)")
-    return array.reshape(-1, 2)
-
-
-def _as_numpy(array: Array | Sequence) -> np.ndarray:
-    return array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)

@@ -30,7 +30,12 @@ class Estimate:
 
 
 def estimate(
-    metric: str, values: Tensor, names: Sequence[str], interval: Interval, averaging: Averaging
+    metric: str,
+    values: Tensor,
+    names: Sequence[str],
+    interval: Interval,
+    averaging: Averaging,
+    power: Tensor | None = None,
 ) -> Estimate:
     """Average a metric and give Student's 95 % interval of the mean.
 
@@ -41,18 +46,21 @@ def estimate(
         interval: over the means of the seeds, or of the cities: two maps of one city are not two
             independent samples.
         averaging: as :func:`radiodiff.evaluation.metrics.average`.
+        power: (S, N), likewise.
     """
+    power = torch.ones_like(values) if power is None else power
     if interval == "seeds":
-        groups = list(values)
+        groups = list(zip(values, power, strict=True))
     else:
         cities = [name.split("_")[0] for name in names]
-        groups = [
-            values[:, torch.tensor([city == other for other in cities])].flatten()
-            for city in dict.fromkeys(cities)
+        chosen = [
+            torch.tensor([city == other for other in cities]) for city in dict.fromkeys(cities)
         ]
-    means = torch.tensor([average(metric, group, averaging) for group in groups]).double()
+        groups = [(values[:, maps].flatten(), power[:, maps].flatten()) for maps in chosen]
+    means = torch.tensor([average(metric, group, averaging, p) for group, p in groups]).double()
     n = len(means)
     half_width = None
     if n > 1:
         half_width = float(student.ppf(0.975, n - 1) * means.std() / math.sqrt(n))
-    return Estimate(average(metric, values.flatten(), averaging), half_width, n)
+    mean = average(metric, values.flatten(), averaging, power.flatten())
+    return Estimate(mean, half_width, n)

@@ -9,8 +9,10 @@ its default, and a table should say which was used:
 - PSNR: "the maximal variation in the input image" (RadioDiff, eq. (31)) is the full scale, 1, as in
   RadioDiff-Inverse with scikit-image, or the range of the true map. Argument ``peak`` of
   :func:`psnr`.
-- Means: over maps, of every map's PSNR and RMSE, or of the squared error first, which gives a lower
-  PSNR and a higher RMSE. Argument ``averaging`` of :func:`average`.
+- Scale: gray as stored, or stretched above the noise floor (``thr2``), which makes the power of the
+  truth, and so the denominator of NMSE, smaller. The maps are stretched before they come here.
+- Means: over maps, of every map's NMSE, PSNR and RMSE, or of the sums over all maps first, which
+  gives a lower PSNR and a higher RMSE. Argument ``averaging`` of :func:`average`.
 - SSIM: the window. Argument ``window`` of :func:`ssim`.
 - Pixels: both papers count all, buildings included. ``where`` restricts NMSE, RMSE and PSNR.
 """
@@ -24,8 +26,6 @@ from skimage.metrics import structural_similarity
 from radiodiff.errors import InputError
 from radiodiff.evaluation.settings import Averaging, PsnrPeak, RmseUnit, SsimWindow
 from radiodiff.units import GAIN_RANGE_DB, RESOLUTION_M
-
-_RMSE_SCALE: dict[RmseUnit, float] = {"gray": 1.0, "model": 2.0, "db": GAIN_RANGE_DB}
 
 
 def nmse(
@@ -51,11 +51,28 @@ def nmse(
     return torch.where(where, (prediction - truth) ** 2, 0.0).sum(dim=(1, 2)) / power
 
 
+def truth_power(truth: torch.Tensor, where: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean square of each true map over the pixels that count: the weight of its NMSE when pooled.
+
+    Args:
+        truth: (N, H, W) or (H, W) gray.
+        where: the same shape, bool; the pixels that count. None counts all.
+
+    Returns:
+        (N,) float64.
+
+    Raises:
+        InputError: shapes differ, a value is not finite, or no pixel counts.
+    """
+    return _mean_squared_error(torch.zeros_like(truth), truth, where)
+
+
 def rmse(
     prediction: torch.Tensor,
     truth: torch.Tensor,
     unit: RmseUnit = "gray",
     where: torch.Tensor | None = None,
+    range_db: float = GAIN_RANGE_DB,
 ) -> torch.Tensor:
     """Root mean squared error: RadioDiff, eq. (26); RadioDiff-Inverse, eq. (44). 0 is best.
 
@@ -64,6 +81,7 @@ def rmse(
         truth: the same shape, gray.
         unit: "gray" as RadioDiff; "model", twice that, as RadioDiff-Inverse, Table I; or "db".
         where: the same shape, bool; the pixels that count. None counts all.
+        range_db: decibels from gray 0 to gray 1; the default is RadioMapSeer's.
 
     Returns:
         (N,) float64 in that unit.
@@ -71,7 +89,29 @@ def rmse(
     Raises:
         InputError: shapes differ, a value is not finite, or no pixel counts.
     """
-    return _RMSE_SCALE[unit] * _mean_squared_error(prediction, truth, where).sqrt()
+    scale = {"gray": 1.0, "model": 2.0, "db": range_db}[unit]
+    return scale * _mean_squared_error(prediction, truth, where).sqrt()
+
+
+def mae(
+    prediction: torch.Tensor, truth: torch.Tensor, where: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean absolute error. 0 is best.
+
+    Args:
+        prediction: (N, H, W) or (H, W) gray.
+        truth: the same shape, gray.
+        where: the same shape, bool; the pixels that count. None counts all.
+
+    Returns:
+        (N,) float64 gray.
+
+    Raises:
+        InputError: shapes differ, a value is not finite, or no pixel counts.
+    """
+    prediction, truth, where = _as_maps(prediction, truth, where)
+    error = torch.where(where, (prediction - truth).abs(), 0.0).sum(dim=(1, 2))
+    return error / _count(where)
 
 
 def psnr(
@@ -244,17 +284,31 @@ def interval_coverage(
     return inside.sum(dim=(1, 2)).double() / _count(where)
 
 
-def average(metric: str, values: torch.Tensor, averaging: Averaging = "maps") -> float:
+def average(
+    metric: str,
+    values: torch.Tensor,
+    averaging: Averaging = "maps",
+    power: torch.Tensor | None = None,
+) -> float:
     """Average a metric over maps.
 
     Args:
-        metric: its name; "psnr" and "rmse" depend on ``averaging``.
+        metric: its name; "nmse", "psnr" and "rmse" depend on ``averaging``.
         values: (N,), one value per map.
         averaging: "maps", the mean of the values; or "pooled", the PSNR and RMSE of the mean
             squared error of all maps (with the range of each map divided out of the squared error
-            where the PSNR refers to it).
+            where the PSNR refers to it), and the NMSE of all maps as one, as training code that
+            scores whole batches has it.
+        power: (N,) of :func:`truth_power`; needed for the pooled NMSE of maps of one size.
+
+    Raises:
+        InputError: the pooled NMSE is asked for without ``power``.
     """
     values = values.double()
+    if averaging == "pooled" and metric == "nmse":
+        if power is None:
+            raise InputError("average: the pooled NMSE needs the power of the true maps")
+        return float((values * power).sum() / power.sum())
     if averaging == "pooled" and metric == "psnr":
         return float(-10.0 * (10.0 ** (-values / 10.0)).mean().log10())
     if averaging == "pooled" and metric == "rmse":

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +20,26 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from radiodiff.checks import require_regular
 from radiodiff.cli import check_run_directory, open_run_directory, provenance
 from radiodiff.data.images import read_gray
 from radiodiff.data.radiomapseer import apply_threshold, build_dataset
+from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.data.tree import some
 from radiodiff.errors import InputError
-from radiodiff.evaluation.metrics import average, nmse, psnr, rmse, ssim
+from radiodiff.evaluation.metrics import average, mae, nmse, psnr, rmse, ssim, truth_power
 from radiodiff.evaluation.settings import Averaging, EvaluateConfig, MetricConfig
-from radiodiff.evaluation.tables import markdown_table
+from radiodiff.evaluation.tables import COLUMNS, Column, markdown_table
 from radiodiff.files import write_json, write_text
-from radiodiff.units import db_to_gray, level_to_gray
+from radiodiff.plugins import import_here
+
+Metric = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Function of prediction, truth and the pixels that count, (N, H, W) each; returns (N,)."""
 
 SUFFIXES = (".png", ".npz")
+CORRUPT = (OSError, ValueError, EOFError, RuntimeError, MemoryError, NotImplementedError)
+"""What NumPy raises on damaged, encrypted and odd archives, beside the errors of zipfile."""
+_NAME = re.compile(r"(\d{1,9})_(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,8 @@ class FolderScores:
         values: metric -> (N,) float64.
         missing: maps of the part without prediction.
         extra: files that predict no map of the part.
-        averaging: how PSNR and RMSE are averaged.
+        power: (N,) mean square of the true maps.
+        averaging: how NMSE, PSNR and RMSE are averaged.
         buildings: what the buildings of the true maps are made from -> number of maps.
     """
 
@@ -48,15 +60,21 @@ class FolderScores:
     values: dict[str, torch.Tensor]
     missing: list[str]
     extra: list[str]
+    power: torch.Tensor
     averaging: Averaging
     buildings: dict[str, int]
 
     def means(self) -> dict[str, float]:
         """Return the mean over maps of every metric."""
         return {
-            metric: average(metric, values, self.averaging)
+            metric: average(metric, values, self.averaging, self.power)
             for metric, values in self.values.items()
         }
+
+    def table(self, method: str) -> str:
+        """Return the means as a Markdown table of one row."""
+        own = {name: Column(name, 4, None) for name in self.values if name not in COLUMNS}
+        return markdown_table({method: self.means()}, COLUMNS | own)
 
 
 def evaluate_predictions(config: EvaluateConfig) -> FolderScores:
@@ -70,7 +88,7 @@ def evaluate_predictions(config: EvaluateConfig) -> FolderScores:
     scores = score_predictions(config)
     directory = open_run_directory(config.output_directory, config)
     write_text(directory / "per_map.csv", _per_map_csv(scores))
-    write_text(directory / "table.md", markdown_table({config.method: scores.means()}))
+    write_text(directory / "table.md", scores.table(config.method))
     write_json(
         directory / "summary.json",
         {
@@ -92,6 +110,7 @@ def score_predictions(config: EvaluateConfig) -> FolderScores:
     Raises:
         InputError: as :func:`evaluate_predictions`.
     """
+    more = {name: load_metric(name) for name in config.more_metrics}
     dataset = build_dataset(config.data, config.part)
     files = find_predictions(config.predictions)
     names = [dataset.name(index) for index in range(len(dataset))]
@@ -110,22 +129,24 @@ def score_predictions(config: EvaluateConfig) -> FolderScores:
     scored = [index for index, name in enumerate(names) if name in files]
     rows = []
     for index in tqdm(scored, desc="score", leave=False):
-        truth = apply_threshold(level_to_gray(dataset.levels(index)), config.data.threshold)
-        predicted = read_prediction(files[names[index]], dataset.shape)
+        truth = apply_threshold(dataset.gray(index), config.data.threshold)
+        predicted = read_prediction(files[names[index]], dataset.shape, dataset.scale)
         predicted = apply_threshold(predicted, config.data.threshold)
         where = None
         if config.metrics.pixels == "outdoor":
             where = torch.from_numpy(~dataset.footprint(index).mask)
-        rows.append(
-            score_maps(torch.from_numpy(predicted), torch.from_numpy(truth), config.metrics, where)
-        )
+        maps = torch.from_numpy(predicted), torch.from_numpy(truth)
+        row = score_maps(*maps, config.metrics, where, dataset.scale)
+        rows.append(row | {name: _apply(name, own, *maps, where) for name, own in more.items()})
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
+    power = values.pop("truth_power")
     scored_names = [names[index] for index in scored]
     return FolderScores(
         scored_names,
         values,
         missing,
         extra,
+        power,
         config.metrics.averaging,
         dataset.building_sources(),
     )
@@ -136,6 +157,7 @@ def score_maps(
     truth: torch.Tensor,
     config: MetricConfig,
     where: torch.Tensor | None = None,
+    scale: Scale = RADIOMAPSEER,
 ) -> dict[str, torch.Tensor]:
     """Compute the papers' four map metrics under one set of conventions.
 
@@ -144,23 +166,63 @@ def score_maps(
         truth: the same shape, gray.
         config: the conventions.
         where: the same shape, bool; the pixels that count in NMSE, RMSE and PSNR.
+        scale: gain of gray 0 and 1, for RMSE in dB.
 
     Returns:
-        nmse, rmse, ssim, psnr -> (N,) float64.
+        nmse, rmse, ssim, psnr and truth_power -> (N,) float64.
 
     Raises:
         InputError: as the metrics.
     """
+    prediction = apply_threshold(prediction, config.threshold)
+    truth = apply_threshold(truth, config.threshold)
     return {
         "nmse": nmse(prediction, truth, where),
-        "rmse": rmse(prediction, truth, config.rmse_unit, where),
+        "rmse": rmse(prediction, truth, config.rmse_unit, where, scale.range_db),
         "ssim": ssim(prediction, truth, config.ssim_window),
         "psnr": psnr(prediction, truth, config.psnr_peak, where),
+        "truth_power": truth_power(truth, where),
     }
 
 
+def load_metric(name: str) -> Metric:
+    """Return the metric ``mae``, or ``module:function`` of the user's own.
+
+    Raises:
+        InputError: there is no such metric.
+    """
+    if name == "mae":
+        return mae
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(import_here(module), function)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+        raise InputError(
+            f"more_metrics: found {name!r}, expected mae or module:function ({error})"
+        ) from None
+    if not callable(found):
+        raise InputError(f"more_metrics: {name!r} is no function")
+    metric: Metric = found
+    return metric
+
+
+def _apply(
+    name: str,
+    metric: Metric,
+    prediction: torch.Tensor,
+    truth: torch.Tensor,
+    where: torch.Tensor | None,
+) -> torch.Tensor:
+    """Return the value of a metric of one map, (1,) float64."""
+    counted = torch.ones_like(truth, dtype=torch.bool) if where is None else where
+    value = torch.as_tensor(metric(prediction[None], truth[None], counted[None])).double()
+    if value.numel() != 1 or not value.isfinite().all():
+        raise InputError(f"more_metrics: {name} returned {value.tolist()} for one map")
+    return value.reshape(1)
+
+
 def find_predictions(folder: str | Path) -> dict[str, Path]:
-    """Return file name without suffix -> path of every PNG and NPZ of a folder.
+    """Return file name without suffix and leading zeros -> path of every PNG and NPZ of a folder.
 
     Raises:
         InputError: there is no such folder, or a map is predicted by a PNG and an NPZ.
@@ -172,18 +234,21 @@ def find_predictions(folder: str | Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix not in SUFFIXES:
             continue
-        if path.stem in files:
-            raise InputError(f"{folder}: both {files[path.stem].name} and {path.name} are there")
-        files[path.stem] = path
+        match = _NAME.fullmatch(path.stem)
+        name = f"{int(match[1])}_{int(match[2])}" if match else path.stem
+        if name in files:
+            raise InputError(f"{folder}: both {files[name].name} and {path.name} are there")
+        files[name] = path
     return files
 
 
-def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def read_prediction(path: Path, shape: tuple[int, int], scale: Scale = RADIOMAPSEER) -> np.ndarray:
     """Read a predicted map.
 
     Args:
         path: a PNG of 8-bit or 16-bit gray levels, or an NPZ with ``gray`` or ``path_gain_db``.
         shape: (H, W) it must have.
+        scale: of ``path_gain_db``.
 
     Returns:
         (H, W) float32 gray, clipped to [0, 1] as an image would be.
@@ -193,16 +258,19 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """
     if path.suffix == ".png":
         return read_gray(path, shape)
+    require_regular(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             held = list(arrays)
             if "gray" in held:
-                gray = np.asarray(arrays["gray"], dtype=np.float64)
+                gray = _real(path, arrays["gray"])
             elif "path_gain_db" in held:
-                gray = db_to_gray(np.asarray(arrays["path_gain_db"], dtype=np.float64))
+                gray = scale.db_to_gray(_real(path, arrays["path_gain_db"]))
             else:
                 gray = None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except InputError:
+        raise
+    except (*CORRUPT, zipfile.BadZipFile, zlib.error):
         raise InputError(f"{path}: corrupt or not an NPZ of numbers") from None
     if gray is None:
         raise InputError(
@@ -213,6 +281,13 @@ def read_prediction(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if not np.isfinite(gray).all():
         raise InputError(f"{path}: holds NaN or infinity")
     return np.clip(gray, 0.0, 1.0).astype(np.float32)
+
+
+def _real(path: Path, array: np.ndarray) -> np.ndarray:
+    """Return an array in float64; what is complex or no number would lose its meaning in it."""
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{path}: holds {array.dtype} values, expected real numbers")
+    return np.asarray(array, dtype=np.float64)
 
 
 def _per_map_csv(scores: FolderScores) -> str:

@@ -32,6 +32,7 @@ class Column:
 COLUMNS: dict[str, Column] = {
     "nmse": Column("NMSE", 4, False),
     "rmse": Column("RMSE", 4, False),
+    "mae": Column("MAE", 4, False),
     "ssim": Column("SSIM", 4, True),
     "psnr": Column("PSNR (dB)", 2, True),
     "iou": Column("IoU (PNG)", 4, True),

@@ -24,7 +24,7 @@ from radiodiff.evaluation.tables import markdown_table, mean_values
 from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.settings import DemoConfig
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
-from radiodiff.files import write_json
+from radiodiff.files import write_json, write_text
 from radiodiff.inverse.interpolation import kriging, linear, nearest
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.city import City
@@ -93,7 +93,7 @@ def run_demo(config: DemoConfig) -> str:
         names=[f"transmitter {number + 1}" for number in range(len(places))],
     )
     save_figure(figure, output / "demo.png")
-    (output / "table.md").write_text(table, encoding="utf-8")
+    write_text(output / "table.md", table)
     write_json(
         output / "results.json",
         {
@@ -182,7 +182,7 @@ def _survey(
     outdoor = np.argwhere(~city.building_mask)
     chosen = rng.choice(len(outdoor), size=demo.points + demo.held_out, replace=False)
     rows, cols = outdoor[chosen].T
-    reported = gain_db[rows, cols] + rng.normal(0.0, noise_std_db, len(chosen))
+    measured = gain_db[rows, cols] + rng.normal(0.0, noise_std_db, len(chosen))
     longitude, latitude = _degrees(rows, cols, len(gain_db))
     file = output / "survey.csv"
     with file.open("w", newline="", encoding="utf-8") as stream:
@@ -190,7 +190,7 @@ def _survey(
         writer.writerow(["longitude", "latitude", "rssi_dbm"])
         for number in range(demo.points):
             x, y = longitude[number], latitude[number]
-            received = reported[number] + demo.transmit_power_dbm
+            received = measured[number] + demo.transmit_power_dbm
             writer.writerow([f"{x:.8f}", f"{y:.8f}", f"{received:.2f}"])
     # 2. What the map and the measurements that were kept back say about the reconstruction.
     report = reconstruct_survey(file, survey_config)
@@ -201,7 +201,7 @@ def _survey(
     kriged = model_to_db(kriging(observed.values[0, 0].numpy(), observed.mask[0, 0].numpy()))
     kept = slice(demo.points, None)
     held_out, seen = _pixels(survey.grid, rows[kept], cols[kept], len(gain_db))
-    truth = reported[kept][seen]
+    truth = measured[kept][seen]
     all_rows, all_columns = np.indices(gain_db.shape).reshape(2, -1)
     pixels, covered = _pixels(survey.grid, all_rows, all_columns, len(gain_db))
     gain, buildings = gain_db.ravel()[covered], city.building_mask.ravel()[covered]

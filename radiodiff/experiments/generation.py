@@ -28,8 +28,8 @@ from radiodiff.weight_sources import find_weights
 
 MADE_BY = "radiodiff made_by"
 """Text of a PNG: the digest of what the map followed from."""
-MAY_DIFFER = ("max_maps", "batch_size", "data.cache", "data.prompt_cache")
-"""Settings that a map does not depend on."""
+MAY_DIFFER = ("max_maps", "batch_size", "data.root", "data.cache", "data.prompt_cache")
+"""Settings that a map does not depend on; its scene is compared by content."""
 
 
 def generate_maps(config: GenerateConfig) -> Path:
@@ -45,6 +45,8 @@ def generate_maps(config: GenerateConfig) -> Path:
     Raises:
         InputError: the model is missing or asks for another prompt, or the data are.
     """
+    if config.data is None:
+        raise InputError("data: no tree of maps is given")
     state = join_processes()
     pipeline = RadioDiffPipeline.from_pretrained(config.model, getattr(torch, config.dtype))
     wanted, given = tuple(pipeline.config.prompt_features), config.data.prompt_features

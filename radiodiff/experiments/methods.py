@@ -11,13 +11,10 @@ named in a configuration as ``package.module:my_method``, or put under a name by
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -33,6 +30,7 @@ from radiodiff.experiments.sampling import load_pipeline, reconstruct
 from radiodiff.experiments.settings import MethodSettings
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.models.baselines.pipeline import BaselinePipeline
+from radiodiff.plugins import import_here
 from radiodiff.units import model_to_gray
 from radiodiff.weight_sources import find_weights
 
@@ -235,15 +233,6 @@ def _from_directory(directory: Path, settings: MethodSettings) -> Method:
     if kind == BaselinePipeline.__name__:
         return _baseline(BaselinePipeline.from_pretrained(directory), settings)
     return _inverse(directory, settings)  # any diffusers pipeline with a prior and its schedule
-
-
-def import_here(name: str) -> ModuleType:
-    """Import a module that is installed or lies in the current folder, as ``python -m`` would."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    importlib.invalidate_caches()
-    return importlib.import_module(name)
 
 
 def _from_module(source: str) -> Method:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from radiodiff.checks import MAX_COUNT
 from radiodiff.config import Settings
 from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.settings import Mode
 from radiodiff.inverse.sampler import AnySampler
 from radiodiff.inverse.settings import Interpolator, RefinementSettings
+from radiodiff.units import RESOLUTION_M
+
+PriorPrecision = Literal["auto", "float32", "bfloat16"]
+"""Precision of a prior; ``auto`` is bfloat16 where the device computes in it, else float32."""
 
 
 class SamplerSettings(Settings):
@@ -25,9 +30,9 @@ class SamplerSettings(Settings):
     refinement: RefinementSettings | None = None
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
-    num_particles: int = Field(default=5, ge=1)
+    num_particles: int = Field(default=5, ge=1, le=MAX_COUNT)
     """Samples of each map."""
-    num_inference_steps: int = Field(default=100, ge=1)
+    num_inference_steps: int = Field(default=100, ge=1, le=MAX_COUNT)
     """Network calls per particle."""
     batch_limit: int | None = Field(default=None, ge=1)
     """Most particles in one network call, to bound memory; null puts no limit."""
@@ -35,8 +40,9 @@ class SamplerSettings(Settings):
     """tau of the building mask, model range; null estimates it from each map's noise floor."""
     device: str = "cpu"
     """A torch device."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior; the sampler itself runs in float32."""
+    dtype: PriorPrecision = "float32"
+    """Precision of the prior; the sampler itself runs in float32. ``auto`` is bfloat16 where the
+    device computes in it, else float32."""
 
 
 class InverseConfig(SamplerSettings):
@@ -60,20 +66,47 @@ class InverseConfig(SamplerSettings):
     """Interpolators run beside it on the same measurements."""
 
 
+class CityMaps(Settings):
+    """A city without a tree of maps."""
+
+    buildings: Path
+    """Footprints as GeoJSON in longitude and latitude, one metre a pixel; or a mask as PNG, north
+    up, white for buildings."""
+    transmitters: tuple[tuple[int, int], ...] = Field(min_length=1)
+    """(row, column) of outdoor pixels from the top left; a map is made for each."""
+    bounds: tuple[float, float, float, float] | None = None
+    """West, south, east, north in degrees of the part of a GeoJSON file that is mapped; null maps
+    all of it."""
+    resolution_m: float = Field(default=RESOLUTION_M, gt=0)
+    """Side of a pixel of a PNG in metres."""
+
+    @model_validator(mode="after")
+    def _of_png(self) -> CityMaps:
+        png = self.buildings.suffix.lower() == ".png"
+        if png and self.bounds is not None:
+            raise ValueError("bounds go with GeoJSON, not with a PNG")
+        if not png and self.resolution_m != RESOLUTION_M:
+            raise ValueError("resolution_m goes with a PNG; GeoJSON is drawn at one metre a pixel")
+        return self
+
+
 class GenerateConfig(Settings):
-    """Which weights generate which maps."""
+    """Which weights generate which maps: of a tree (``data``) or of a city (``city``)."""
 
     output: Path
-    """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit gray as in the dataset."""
+    """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit gray as in the dataset, or
+    those of a city to maps/{transmitter}.npz, .png (16 bits) and .tif."""
     model: Path
     """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
-    data: DataConfig
+    data: DataConfig | None = None
     """The cities and transmitters. ``prompt_features`` must be those of the model."""
+    city: CityMaps | None = None
+    """A city of your own instead, as GeoJSON or PNG, without true maps."""
     part: Part = "test"
     """Part of the split that is generated."""
     max_maps: int | None = Field(default=None, ge=1)
     """Generate the first N maps of the part; null generates all."""
-    num_inference_steps: int = Field(ge=1)
+    num_inference_steps: int = Field(ge=1, le=MAX_COUNT)
     """Evaluations of the denoiser for each map."""
     mode: Mode | None = None
     """``mean`` or ``sample``; null takes what the model was trained with."""
@@ -85,6 +118,12 @@ class GenerateConfig(Settings):
     """Maps generated at a time."""
     dtype: Literal["float32", "bfloat16"]
     """Precision of the networks."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> GenerateConfig:
+        if (self.data is None) == (self.city is None):
+            raise ValueError("give either data (a tree) or city (a file of buildings)")
+        return self
 
 
 class SurveyDemo(Settings):
@@ -137,8 +176,8 @@ class SamplingSettings(Settings):
     refinement: RefinementSettings | None = None
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the prior of RadioDiff-Inverse."""
+    dtype: PriorPrecision = "float32"
+    """Precision of the prior of RadioDiff-Inverse; ``auto`` as in ``SamplerSettings``."""
 
 
 class MethodSettings(SamplingSettings):

@@ -37,8 +37,6 @@ def map_field(samples: SurveySamples, seed: int) -> FieldMap:
     field = fit_field(samples.xy, samples.values, seed=seed)
     grid = samples.grid
     predicted = field.predict(grid.pixel_metres().reshape(-1, 2))
-    noise = field.nugget
-    std = np.sqrt(np.maximum(predicted.std**2 - noise, 0.01 * predicted.std**2))
     transmitter = None
     if field.trend is not None and field.trend.evidence > MIN_EVIDENCE:
         # xy are metres east and north of the centre of pixel (0, 0).
@@ -46,7 +44,7 @@ def map_field(samples: SurveySamples, seed: int) -> FieldMap:
     return FieldMap(
         field,
         predicted.mean.reshape(grid.shape),
-        std.reshape(grid.shape),
+        predicted.map_std.reshape(grid.shape),
         predicted.q05.reshape(grid.shape),
         predicted.q95.reshape(grid.shape),
         transmitter,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from radiodiff.data.measurements import BUILDING_VALUE, Measurements
+from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.errors import InputError
-from radiodiff.units import model_std_to_db, model_to_db
+from radiodiff.inverse.nearest import fill_from_nearest
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,22 @@ class InverseOutput:
     """What the map was made from, with every noise level."""
     buildings: Tensor | None
     """(B, 1, H, W) bool buildings given by the caller."""
+    scale: Scale = RADIOMAPSEER
+    """Gain of gray 0 and 1 in dB."""
 
     @property
     def path_gain_db(self) -> Tensor:
         """(B, 1, H, W) path gain of the mean map in dB."""
-        return model_to_db(self.mean)
+        return self.scale.model_to_db(self.mean)
 
     @property
     def std_db(self) -> Tensor:
         """(B, 1, H, W) standard deviation around it in dB."""
-        return model_std_to_db(self.std)
+        return self.std * (self.scale.range_db / 2.0)
 
     def quantile_db(self, probability: float) -> Tensor:
         """Return :meth:`quantile` as path gain in dB, (B, 1, H, W)."""
-        return model_to_db(self.quantile(probability))
+        return self.scale.model_to_db(self.quantile(probability))
 
     def quantile(self, probability: float) -> Tensor:
         """Return the weighted quantile of the samples in every pixel, (B, 1, H, W), model range.
@@ -95,11 +98,6 @@ class InverseOutput:
 
 
 def _fill_from_nearest(values: Tensor, known: Tensor) -> Tensor:
-    """Give every pixel of (B, 1, H, W) the value of the nearest known one; none: leave the map."""
-    filled = values.clone()
-    for index, mask in enumerate(known[:, 0].cpu().numpy()):
-        if mask.any():
-            nearest = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-            row, column = torch.from_numpy(nearest).long().to(values.device)
-            filled[index, 0] = values[index, 0, row, column]
-    return filled
+    """Do as :func:`radiodiff.inverse.nearest.fill_from_nearest` with maps (B, 1, H, W)."""
+    maps = zip(values[:, 0].cpu().numpy(), known[:, 0].cpu().numpy(), strict=True)
+    return torch.from_numpy(np.stack([fill_from_nearest(*own) for own in maps])[:, None]).to(values)

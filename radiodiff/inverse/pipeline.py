@@ -14,8 +14,11 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 
+from radiodiff.checks import check_count, check_generators, require_data
+from radiodiff.config import MAX_NUMBER
 from radiodiff.data.measurements import Measurements, check_noise_std, merge_measurements
 from radiodiff.data.own_measurements import MAX_EXCESS_STD
+from radiodiff.data.scale import Scale
 from radiodiff.errors import InputError
 from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
@@ -28,7 +31,7 @@ from radiodiff.inverse.sampler import Sampler
 from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.inverse.tiling import tile_denoiser
 from radiodiff.models.loading import check_weights, read_index
-from radiodiff.units import MAP_SIZE
+from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, MAP_SIZE
 from radiodiff.weight_sources import find_weights
 
 UPDATE_SHARE = 0.35
@@ -43,12 +46,19 @@ class RadioDiffInversePipeline(DiffusionPipeline):
     Args:
         unet: the prior network, e.g. :class:`radiodiff.inverse.prior.PatchUNet` or ``UNet2DModel``.
         scheduler: its noise schedule.
+        gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on.
     """
 
     # diffusers reads these annotations; some of its versions need classes, not strings.
-    def __init__(self, unet: nn.Module, scheduler: DDPMScheduler) -> None:
+    def __init__(
+        self,
+        unet: nn.Module,
+        scheduler: DDPMScheduler,
+        gain_scale_db: Sequence[float] = (GAIN_MIN_DB, GAIN_MAX_DB),
+    ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
+        self.register_to_config(gain_scale_db=list(gain_scale_db))
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **options: Any) -> "RadioDiffInversePipeline":
@@ -111,6 +121,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             num_particles = preset.num_particles
         if num_inference_steps is None:
             num_inference_steps = preset.num_inference_steps
+        check_count("num_inference_steps", num_inference_steps)
         spacing = preset.sampler.spacing
         levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, spacing)
         return self._reconstruct(
@@ -191,8 +202,12 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         tile_overlap: int | None,
         start: Tensor | None,
     ) -> InverseOutput:
-        if num_particles < 1:
-            raise InputError(f"num_particles = {num_particles}: allowed are 1 or more")
+        check_count("num_particles", num_particles)
+        check_generators(generator)
+        if batch_limit is not None:
+            check_count("batch_limit", batch_limit, most=MAX_NUMBER)
+        if shadow_threshold is not None and not np.isfinite(shadow_threshold):
+            raise InputError(f"shadow_threshold: found {shadow_threshold}, expected a number")
         measurements = measurements.to(self.device)
         known = measurements
         if buildings is not None:
@@ -273,6 +288,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             transmitter_std=deviations,
             measurements=measurements,
             buildings=buildings,
+            scale=Scale(min_db=self.config.gain_scale_db[0], max_db=self.config.gain_scale_db[1]),
         )
 
     def _preset(self, sampler: Sampler | None, refinement: RefinementSettings | None) -> Preset:
@@ -331,6 +347,10 @@ def _with_noise(measurements: Measurements, noise_std: float | Tensor | None) ->
             f"measurements: found a {type(measurements).__name__}; make them with "
             "Measurements.from_points or Measurements.from_array"
         )
+    for values in (measurements.values, measurements.mask):
+        require_data(values, "measurements")
+    if not len(measurements.values):
+        raise InputError("measurements: an empty batch")
     measurements = _as_float32(measurements)
     if noise_std is not None:
         check_noise_std(noise_std)

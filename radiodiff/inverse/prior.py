@@ -23,6 +23,7 @@ from radiodiff.errors import InputError
 from radiodiff.inverse.particles import Denoiser
 from radiodiff.inverse.quadtree import quadtree_estimate
 from radiodiff.inverse.settings import Prediction
+from radiodiff.models.padding import crop, pad_to_multiple, round_up
 from radiodiff.models.released import prior_from_guided_diffusion, released_weights
 from radiodiff.units import MAP_SIZE
 from radiodiff.weights import read_checkpoint
@@ -43,7 +44,8 @@ class PatchUNet(ModelMixin, ConfigMixin):
     that misses, in units of its standard deviation: edges.
 
     Args:
-        sample_size: rows and columns of a map; any multiple of patch_size * 2^(levels - 1) works.
+        sample_size: rows and columns of a map, one number if they are equal. Other sizes work as
+            well; they are extended to multiples of patch_size * 2^(levels - 1).
         patch_size: side of a patch.
         block_out_channels: width of every level.
         layers_per_block: residual blocks per level.
@@ -60,7 +62,7 @@ class PatchUNet(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        sample_size: int = MAP_SIZE,
+        sample_size: int | tuple[int, int] = MAP_SIZE,
         patch_size: int = 4,
         block_out_channels: tuple[int, ...] = (64, 128, 192),
         layers_per_block: int = 1,
@@ -74,11 +76,7 @@ class PatchUNet(ModelMixin, ConfigMixin):
         if in_channels != 1:
             raise InputError(f"in_channels = {in_channels}: a map has one channel")
         multiple = patch_size * 2 ** (len(block_out_channels) - 1)
-        if sample_size % multiple:
-            raise InputError(
-                f"sample_size = {sample_size}: with patch_size {patch_size} and "
-                f"{len(block_out_channels)} widths it must be a multiple of {multiple}"
-            )
+        sides = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
         unfit = [width for width in block_out_channels if width % norm_num_groups or width % 32]
         if unfit:
             raise InputError(
@@ -86,7 +84,7 @@ class PatchUNet(ModelMixin, ConfigMixin):
                 f"{norm_num_groups}"
             )
         self.unet = UNet2DModel(
-            sample_size=sample_size // patch_size,
+            sample_size=tuple(round_up(side, multiple) // patch_size for side in sides),
             in_channels=patch_size**2 * (3 if level_map else 1),
             out_channels=patch_size**2,
             layers_per_block=layers_per_block,
@@ -122,7 +120,11 @@ class PatchUNet(ModelMixin, ConfigMixin):
             the prediction as ``sample``, (B, 1, H, W).
         """
         t = torch.as_tensor(timestep, device=sample.device)
-        predicted = self._predict(sample, t.expand(len(sample)) if t.ndim == 0 else t)
+        multiple = self.config.patch_size * 2 ** (len(self.config.block_out_channels) - 1)
+        t = t.expand(len(sample)) if t.ndim == 0 else t
+        t = pad_to_multiple(t, multiple) if t.ndim > 1 else t
+        predicted = self._predict(pad_to_multiple(sample, multiple), t)
+        predicted = crop(predicted, sample.shape[-2:])
         return UNet2DOutput(sample=predicted) if return_dict else (predicted,)
 
     def _predict(self, x_t: Tensor, t: Tensor) -> Tensor:

@@ -16,25 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from radiodiff.inverse.refinement_constants import constants
 from radiodiff.simulate.dominant_path import Layout
 from radiodiff.units import db_to_model
 
-TRANSMITTER_REACH = 2
-"""The transmitter is looked for at most N pixels from where it is said to be."""
-NEAR_PX = 3.0
-"""Measurements nearer to the transmitter than this do not tell where it is."""
-MAX_DEVIATIONS = 3.0
-"""Deviations of a measurement that count most when the transmitter is looked for."""
-DIFFRACTION_STD = 0.04
-"""Standard deviation, model range (2 dB), of what the path-loss model misses on the way to a last
-diffraction."""
-MAX_RESIDUAL = 0.2
-"""Most that one measurement says about that."""
-MODEL_ERROR_WINDOW_PX = 3.0
-"""Standard deviation, pixels, of the window in which the path-loss model is held against the
-measurements."""
-NETWORK_ERROR = (0.01, 0.3)
-"""Standard deviation of a reconstruction's error outdoors: model range, and share of sigma."""
 _MIN_PRECISION = 1e-12
 
 
@@ -62,14 +47,14 @@ def model_gain(
     """Predict the gain outdoors, and hold it against the measurements there.
 
     Pixels whose paths share their last diffraction share what the path-loss model misses up to
-    there: it is estimated from the measurements among them, with a Gaussian prior of
-        ``DIFFRACTION_STD``. What remains of the mean
-    squared residual around a pixel beyond the noise, against ``NETWORK_ERROR`` squared, is model
-    error; a measurement makes the reconstruction's error at most its own sigma there.
+    there: it is estimated from the measurements among them, with a Gaussian prior of standard
+    deviation ``diffraction_std``. What remains of the mean squared residual around a pixel beyond
+    the noise, against the square of the network's error, is model error; a measurement makes the
+    reconstruction's error at most its own sigma there.
 
     Args:
         buildings: (H, W) bool.
-        transmitter: (2,) row and column; it is looked for within ``TRANSMITTER_REACH`` pixels.
+        transmitter: (2,) row and column; it is looked for nearby.
         values: (H, W) measurements, model range; anything where there is none.
         observed: (H, W) bool.
         noise_std: (H, W) sigma of the measurements, model range.
@@ -77,6 +62,7 @@ def model_gain(
     Returns:
         None where no outdoor pixel is that near to the transmitter.
     """
+    own = constants().path_loss_model
     layout = Layout.from_mask(buildings)
     used = observed & ~buildings
     position = _place(layout, transmitter, values, used, noise_std)
@@ -88,17 +74,16 @@ def model_gain(
     sigma = np.maximum(noise_std, np.finfo(np.float32).eps)
     # 1. What the path-loss model misses up to every last diffraction; nothing in line of sight.
     diffraction = np.where(diffraction < 0, 0, diffraction + 1)
-    residual = np.clip(values - gain, -MAX_RESIDUAL, MAX_RESIDUAL)
+    residual = np.clip(values - gain, -own.max_residual, own.max_residual)
     total, weighed = (
         np.bincount(diffraction[used], weights, minlength=diffraction.max() + 1)
         for weights in ((residual / sigma**2)[used], (sigma**-2)[used])
     )
-    missed = total / (weighed + DIFFRACTION_STD**-2)
+    missed = total / (weighed + own.diffraction_std**-2)
     missed[0] = 0.0
     gain = np.clip(gain + missed[diffraction], -1.0, 1.0)
     # 2. What it misses from pixel to pixel, beyond the noise.
-    constant, relative = NETWORK_ERROR
-    network = (constant + relative * sigma) ** 2
+    network = (own.network_std + own.network_std_share * sigma) ** 2
     precision = np.where(used, 1.0 / (sigma**2 + network), 0.0)
     weight = np.maximum(_around(precision), _MIN_PRECISION)
     excess = _around(precision * (np.minimum((values - gain) ** 2, 1.0) - sigma**2)) / weight
@@ -118,7 +103,9 @@ def _place(
     noise_std: np.ndarray,
 ) -> tuple[int, int] | None:
     """Return the outdoor pixel whose line-of-sight loss fits the measurements in sight best."""
-    steps = np.arange(-TRANSMITTER_REACH, TRANSMITTER_REACH + 1)
+    own = constants().path_loss_model
+    reach = own.transmitter_reach_px
+    steps = np.arange(-reach, reach + 1)
     offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
     around = np.rint(near).astype(np.int64) + offsets
     shape = np.array(layout.building_mask.shape)
@@ -129,14 +116,15 @@ def _place(
     first = candidates[np.abs(candidates - near).sum(axis=1).argmin()]
     seen = layout.pixels[layout.line_of_sight((int(first[0]), int(first[1])))]
     seen = seen[used[tuple(seen.T)]]
-    seen = seen[np.hypot(*(seen - first).T) > NEAR_PX + TRANSMITTER_REACH]
+    seen = seen[np.hypot(*(seen - first).T) > own.min_distance_px + reach]
     distance = np.hypot(*(candidates[:, None] - seen).transpose(2, 0, 1))
     path_loss_model = db_to_model(-layout.path_loss_model.line_of_sight_loss(distance))
     at = tuple(seen.T)
     deviation = (values[at] - path_loss_model) / np.maximum(noise_std[at], 1e-3)
-    best = candidates[np.minimum(deviation**2, MAX_DEVIATIONS**2).sum(axis=1).argmin()]
+    best = candidates[np.minimum(deviation**2, own.max_deviations**2).sum(axis=1).argmin()]
     return int(best[0]), int(best[1])
 
 
 def _around(values: np.ndarray) -> np.ndarray:
-    return gaussian_filter(values, MODEL_ERROR_WINDOW_PX, mode="constant", truncate=3.0)
+    window = constants().path_loss_model.error_window_px
+    return gaussian_filter(values, window, mode="constant", truncate=3.0)

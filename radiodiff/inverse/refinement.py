@@ -17,14 +17,9 @@ from torch import Tensor
 
 from radiodiff.data.measurements import BUILDING_VALUE, Measurements
 from radiodiff.inverse.propagation import model_gain
+from radiodiff.inverse.refinement_constants import constants
 from radiodiff.inverse.sensing import locate_transmitter
 from radiodiff.inverse.walls import can_draw_walls, draw_walls, expected_gain
-
-LAYOUTS = 3
-"""Sampled layouts of buildings in which the path-loss model is computed."""
-MIN_SPREAD = 0.4
-"""Share of the samples' variance that the path-loss model leaves where it is not in error at all:
-it is rounded to a pixel of the transmitter and of every wall."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +105,17 @@ def _apply_path_loss_model(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blend the gain outdoors, (H, W), and that of the samples, (M, H, W), with the model's.
 
-    The path-loss model is computed in the first ``LAYOUTS`` of the masks, (1 or M, H, W), and
+    The path-loss model is computed in the first few of the masks, (1 or M, H, W), and
     averaged over them, inside of whose buildings it changes nothing. Every sample takes that of one
     of them.
     """
+    own = constants().path_loss_model
     transmitter = locate_transmitter(expected_gain(share, outdoor)).position
     with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as threads:
         predictions = list(
             threads.map(
-                lambda mask: model_gain(mask, transmitter, values, observed, sigma), masks[:LAYOUTS]
+                lambda mask: model_gain(mask, transmitter, values, observed, sigma),
+                masks[: own.layouts],
             )
         )
     blended = [
@@ -129,7 +126,8 @@ def _apply_path_loss_model(
     for index, (path_loss_model, gain) in enumerate(zip(predictions, blended, strict=True)):
         if path_loss_model is None:
             continue
-        kept = np.sqrt(MIN_SPREAD + (1.0 - MIN_SPREAD) * path_loss_model.error_weight)
+        least = own.min_variance_share
+        kept = np.sqrt(least + (1.0 - least) * path_loss_model.error_weight)
         result[index :: len(predictions)] = gain + kept * (
             samples[index :: len(predictions)] - outdoor
         )

@@ -3,7 +3,7 @@
 A building is a ring of whole-pixel vertices under the raster rule of RadioMapSeer
 (:mod:`radiodiff.data.polygons`). The chain samples rings by Metropolis-Hastings steps from
 
-    p(rings) ~ exp(-sum of evidence over building pixels - VERTEX_COST * vertices - corner costs),
+    p(rings) ~ exp(-sum of evidence over building pixels - vertex cost * vertices - corner costs),
 
 where a corner costs less the nearer it is to a right angle. Every move replaces a stretch of one
 ring by another, so a step costs as many pixels as change sides.
@@ -16,23 +16,11 @@ import numpy as np
 
 from radiodiff.data.polygons import EPS_COL, EPS_ROW
 
-VERTEX_COST = 4.0
-"""Nats that a corner costs: one in 55 places beside a wall has one unless pixels ask for it."""
-RING_GAIN = 10.0
-"""Nats that a ring, a building or a courtyard, is worth, whose corners cost."""
-CORNER_COST = 2.5
-"""Most nats that the angle of a corner costs."""
-CORNER_OFFSET_PX = 1.0
-"""Standard deviation, pixels, of the end of a corner's shorter wall from a right angle: vertices
-are rounded to whole pixels."""
-SPIKE_COST = 6.0
-"""Nats for a corner of more than 135 degrees, where a wall turns back on itself."""
 REACH = 4
 """Farthest move of a vertex, pixels along either axis."""
 MAX_VERTICES = 1024
 """Most vertices of one ring."""
 
-_SPIKE_COSINE = -0.7
 _BOX = float((2 * REACH + 1) ** 2)
 _BAND = 3
 """A vertex is inserted at most N pixels beside a wall."""
@@ -49,6 +37,10 @@ def _spans(ring_rows, ring_cols, n, height, width, spans):  # type: ignore[no-un
     for i in range(1, n):
         low, high = min(low, ring_rows[i]), max(high, ring_rows[i])
     crossings = np.empty(n, dtype=np.int64)
+    slopes = np.empty(n)
+    for i in range(n):
+        j = i + 1 if i + 1 < n else 0
+        slopes[i] = (ring_cols[j] - ring_cols[i]) / (ring_rows[j] - ring_rows[i])
     count = 0
     for row in range(max(low + 1, 0), min(high, height - 1) + 1):
         found = 0
@@ -57,8 +49,7 @@ def _spans(ring_rows, ring_cols, n, height, width, spans):  # type: ignore[no-un
             a, b = ring_rows[i], ring_rows[j]
             if not min(a, b) < row <= max(a, b):
                 continue
-            slope = (ring_cols[j] - ring_cols[i]) / (b - a)
-            crossing = ring_cols[i] + (row - EPS_ROW - a) * slope
+            crossing = ring_cols[i] + (row - EPS_ROW - a) * slopes[i]
             column = np.int64(min(max(np.ceil(crossing - EPS_COL), 0.0), float(width)))
             k = found
             while k > 0 and crossings[k - 1] > column:
@@ -95,24 +86,26 @@ def _flip_cost(mask, evidence, spans, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _corner_cost(ar, ac, br, bc, cr, cc):  # type: ignore[no-untyped-def]
+def _corner_cost(ar, ac, br, bc, cr, cc, costs):  # type: ignore[no-untyped-def]
     """Cost of the corner at b between the walls from a and to c."""
     ur, uc, vr, vc = br - ar, bc - ac, cr - br, cc - bc
-    first, second = np.hypot(float(ur), float(uc)), np.hypot(float(vr), float(vc))
+    first, second = np.sqrt(float(ur * ur + uc * uc)), np.sqrt(float(vr * vr + vc * vc))
     if first == 0.0 or second == 0.0:
         return 50.0
     cosine = (ur * vr + uc * vc) / (first * second)
-    offset = cosine * min(first, second) / CORNER_OFFSET_PX
-    cost = min(0.5 * offset * offset, CORNER_COST)
-    return cost + SPIKE_COST if cosine < _SPIKE_COSINE else cost
+    offset = cosine * min(first, second) / costs.corner_offset_px
+    cost = min(0.5 * offset * offset, costs.max_corner)
+    return cost + costs.spike if cosine < costs.spike_cosine else cost
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _chain_cost(rows, cols, n):  # type: ignore[no-untyped-def]
+def _chain_cost(rows, cols, n, costs):  # type: ignore[no-untyped-def]
     """Corner costs of the inner vertices of an open chain."""
     total = 0.0
     for i in range(1, n - 1):
-        total += _corner_cost(rows[i - 1], cols[i - 1], rows[i], cols[i], rows[i + 1], cols[i + 1])
+        total += _corner_cost(
+            rows[i - 1], cols[i - 1], rows[i], cols[i], rows[i + 1], cols[i + 1], costs
+        )
     return total
 
 
@@ -174,21 +167,21 @@ def _propose(rows, cols, n, x, rng, new_r, new_c):  # type: ignore[no-untyped-de
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _drop_rings(rows, cols, sizes, mask, evidence, spans):  # type: ignore[no-untyped-def]
+def _drop_rings(rows, cols, sizes, mask, evidence, costs, spans):  # type: ignore[no-untyped-def]
     """Drop the rings that cost more than the pixels in them ask for."""
     height, width = mask.shape
     for i in range(len(sizes)):
         count = _spans(rows[i], cols[i], sizes[i], height, width, spans) if sizes[i] else -1
         if count < 0:
             continue
-        if _flip_cost(mask, evidence, spans, count) <= sizes[i] * VERTEX_COST - RING_GAIN:
+        if _flip_cost(mask, evidence, spans, count) <= sizes[i] * costs.vertex - costs.ring_gain:
             _flip(mask, spans, count)
             sizes[i] = 0
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def run_chain(  # type: ignore[no-untyped-def]
-    rows, cols, sizes, mask, evidence, sweeps, burn_in, every, rng
+    rows, cols, sizes, mask, evidence, costs, sweeps, burn_in, every, rng
 ):
     """Run the chain; rings and mask are changed in place.
 
@@ -200,6 +193,7 @@ def run_chain(  # type: ignore[no-untyped-def]
         sizes: (rings,) int64 vertices of every ring; 0 for none.
         mask: (H, W) bool, the rings rasterised.
         evidence: (H, W) float64 nats against building.
+        costs: see :class:`radiodiff.inverse.refinement_constants.Costs`.
         sweeps: number of sweeps.
         burn_in: sweeps that are not counted.
         every: a state is counted after this many sweeps.
@@ -216,10 +210,11 @@ def run_chain(  # type: ignore[no-untyped-def]
     share, counted = np.zeros((height, width)), 0
     for sweep in range(sweeps):
         if sweep < burn_in:
-            _drop_rings(rows, cols, sizes, mask, evidence, spans)
-        for _ in range(sizes.sum()):
+            _drop_rings(rows, cols, sizes, mask, evidence, costs, spans)
+        vertices = sizes.sum()
+        for _ in range(vertices):
             # 1. A vertex of all, and a move that begins at it.
-            x, i = rng.integers(0, sizes.sum()), 0
+            x, i = rng.integers(0, vertices), 0
             while x >= sizes[i]:
                 x -= sizes[i]
                 i += 1
@@ -251,8 +246,9 @@ def run_chain(  # type: ignore[no-untyped-def]
             count = _spans(loop_r, loop_c, size, height, width, spans)
             if count < 0:
                 continue
-            change = _flip_cost(mask, evidence, spans, count) + VERTEX_COST * (m - k)
-            change += _chain_cost(new_r, new_c, m + 4) - _chain_cost(old_r, old_c, k + 4)
+            change = _flip_cost(mask, evidence, spans, count) + costs.vertex * (m - k)
+            change += _chain_cost(new_r, new_c, m + 4, costs)
+            change -= _chain_cost(old_r, old_c, k + 4, costs)
             if change > bonus and rng.random() >= np.exp(bonus - change):
                 continue
             # 4. Accept.
@@ -265,6 +261,7 @@ def run_chain(  # type: ignore[no-untyped-def]
             for v in range(k, n):
                 rows[i, m + v - k], cols[i, m + v - k] = loop_r[v], loop_c[v]
             sizes[i] = n + m - k
+            vertices += m - k
         if sweep >= burn_in and (sweep - burn_in) % every == 0:
             counted += 1
             share += mask

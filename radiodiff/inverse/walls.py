@@ -18,53 +18,14 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from scipy.ndimage import (
-    distance_transform_edt,
-    find_objects,
-    gaussian_filter,
-    maximum_filter,
-)
+from scipy.ndimage import find_objects, gaussian_filter, maximum_filter
 from skimage.measure import approximate_polygon, label
 
 from radiodiff.data.measurements import BUILDING_VALUE
 from radiodiff.data.polygons import trace_contours
+from radiodiff.inverse.nearest import fill_from_nearest
+from radiodiff.inverse.refinement_constants import constants
 from radiodiff.inverse.wall_chain import MAX_VERTICES, rasterise_rings, run_chain
-
-SWEEPS, BURN_IN, EVERY = 2500, 800, 4
-"""Of a chain: sweeps, those that are not counted, and sweeps from one counted state to the next."""
-OUTLINE_TOLERANCE = 1.2
-"""First outlines keep to the reconstruction's within N pixels."""
-OUTDOOR_GAIN_SHARE = 0.8
-"""Outdoors is what has so much of the gain above the truncation of the strongest pixel near."""
-OUTDOOR_WINDOW_PX = 7
-"""Side, pixels, of the window in which that is looked for."""
-DARK_MARGIN = 0.03
-"""Model range above the truncation below which nothing is called outdoors at first."""
-GAIN_SPREAD = (0.02, 0.1)
-"""Standard deviation of the gain outdoors around its estimate: model range, and share of the gain
-above the truncation."""
-STRAY_SHARE, STRAY_RANGE = 0.1, 1.5
-"""Share of outdoor gains that lie anywhere in so much of the model range: shadow edges."""
-MAX_LOG_EVIDENCE = 8.0
-"""Nats that one measurement says at most."""
-NETWORK_WEIGHT = 0.05
-"""Weight of the network's log-odds in a pixel without a measurement: it has seen the same
-measurements."""
-MAX_P_BUILDING = 0.02
-"""Probability of a building below which a pixel is outdoors."""
-MAX_BLURRED_P_BUILDING = 0.08
-"""Share of a building in the reconstruction below which a pixel's gain is taken as it is."""
-REPORT_WEIGHT = 0.3
-"""Weight of a measurement where the reconstruction is blurred, against pixels where it is not."""
-FIT_SIGMA = 1.0
-"""Standard deviation, pixels, of the weights of the local plane beside walls."""
-MAX_SLOPE = 0.3
-"""The plane leaves the local mean by at most so much, model range."""
-MIN_SHARE_INSIDE = 0.01
-"""Share of measurements inside of buildings from which walls can be drawn: a survey has none."""
-_MIN_SIGMA = 0.005
-_MIN_PROBABILITY = 0.002
-_RIDGE = 0.3
 
 
 @dataclass(frozen=True)
@@ -93,7 +54,7 @@ def can_draw_walls(values: np.ndarray, observed: np.ndarray, noise_std: np.ndarr
         noise_std: (H, W) sigma of the measurements, model range.
     """
     inside = values[observed] <= BUILDING_VALUE + 2.0 * noise_std[observed]
-    return bool(inside.mean() >= MIN_SHARE_INSIDE)
+    return bool(inside.mean() >= constants().walls.min_share_inside)
 
 
 def draw_walls(
@@ -112,8 +73,9 @@ def draw_walls(
         noise_std: (H, W) sigma of the measurements, model range.
         seeds: one for every chain; they run on as many threads as numba has.
     """
+    own, costs = constants().walls, constants().chain.as_costs()
     mean, values = mean.astype(np.float64), values.astype(np.float64)
-    outdoor = _lit_gain(mean)
+    outdoor = _outdoor_gain(mean)
     blurred = _building_share(mean, outdoor)
     evidence = building_evidence(blurred, outdoor, values, observed, noise_std.astype(np.float64))
     rings = outline_rings(blurred > 0.5)
@@ -121,8 +83,9 @@ def draw_walls(
     def chain(seed: int) -> tuple[np.ndarray, np.ndarray]:
         rows, cols, sizes = (part.copy() for part in rings)
         mask = rasterise_rings(rows, cols, sizes, *mean.shape)
+        rng = np.random.default_rng(seed)
         share = run_chain(
-            rows, cols, sizes, mask, evidence, SWEEPS, BURN_IN, EVERY, np.random.default_rng(seed)
+            rows, cols, sizes, mask, evidence, costs, own.sweeps, own.burn_in, own.count_every, rng
         )
         return share, mask
 
@@ -152,16 +115,16 @@ def building_evidence(
         observed: (H, W) bool.
         noise_std: (H, W) sigma, model range.
     """
-    sigma = np.maximum(noise_std, _MIN_SIGMA)
-    constant, relative = GAIN_SPREAD
-    spread = np.hypot(sigma, constant + relative * (outdoor - BUILDING_VALUE))
+    own = constants().walls
+    sigma = np.maximum(noise_std, own.min_noise_std)
+    spread = np.hypot(sigma, own.gain_std + own.gain_std_share * (outdoor - BUILDING_VALUE))
     inside = -0.5 * ((values - BUILDING_VALUE) / sigma) ** 2 - np.log(sigma)
     near = -0.5 * ((values - outdoor) / spread) ** 2 - np.log(spread)
-    stray = np.log(STRAY_SHARE * np.sqrt(2 * np.pi) / STRAY_RANGE)
-    outside = np.logaddexp(np.log1p(-STRAY_SHARE) + near, stray)
-    reported = np.clip(outside - inside, -MAX_LOG_EVIDENCE, MAX_LOG_EVIDENCE)
-    share = share.clip(_MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)
-    return np.where(observed, reported, -NETWORK_WEIGHT * (np.log(share) - np.log1p(-share)))
+    stray = np.log(own.stray_share * np.sqrt(2 * np.pi) / own.stray_range)
+    outside = np.logaddexp(np.log1p(-own.stray_share) + near, stray)
+    measured = np.clip(outside - inside, -own.max_log_evidence, own.max_log_evidence)
+    share = share.clip(own.min_p_building, 1.0 - own.min_p_building)
+    return np.where(observed, measured, -own.network_weight * (np.log(share) - np.log1p(-share)))
 
 
 def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -173,6 +136,7 @@ def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     Returns:
         (rings, MAX_VERTICES) int64 rows and columns of vertices, and (rings,) int64 their number.
     """
+    outline_tolerance = constants().walls.outline_tolerance_px
     components = label(mask, connectivity=1)
     rings = []
     for index, box in enumerate(find_objects(components), start=1):
@@ -180,7 +144,7 @@ def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         for contour in trace_contours(components[box] == index):
             contour = contour + corner
             closed = np.vstack([contour, contour[:1]]).astype(np.float64)
-            tolerance = OUTLINE_TOLERANCE
+            tolerance = outline_tolerance
             ring = approximate_polygon(closed, tolerance)[:-1]
             while len(ring) > MAX_VERTICES:
                 tolerance *= 2.0
@@ -193,15 +157,16 @@ def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return vertices[0], vertices[1], sizes
 
 
-def _lit_gain(mean: np.ndarray) -> np.ndarray:
-    """Gain outdoors where the reconstruction is sure to be, carried on from there elsewhere."""
-    above = mean - BUILDING_VALUE
-    lit = (above > OUTDOOR_GAIN_SHARE * maximum_filter(above, OUTDOOR_WINDOW_PX)) & (
-        above > DARK_MARGIN
+def _outdoor_gain(mean: np.ndarray) -> np.ndarray:
+    """Gain outdoors where the reconstruction says so, carried on from there elsewhere."""
+    own, above = constants().walls, mean - BUILDING_VALUE
+    outdoor = (above > own.outdoor_gain_share * maximum_filter(above, own.outdoor_window_px)) & (
+        above > own.min_gain_above_truncation
     )
-    weight = gaussian_filter(lit.astype(np.float64), FIT_SIGMA)
-    near = gaussian_filter(np.where(lit, mean, 0.0), FIT_SIGMA) / np.maximum(weight, 1e-9)
-    return np.where(lit, mean, _from_nearest(near, weight > 1e-4))
+    weight = gaussian_filter(outdoor.astype(np.float64), own.plane_std_px)
+    near = gaussian_filter(np.where(outdoor, mean, 0.0), own.plane_std_px)
+    near = near / np.maximum(weight, 1e-9)
+    return np.where(outdoor, mean, fill_from_nearest(near, weight > 1e-4))
 
 
 def _building_share(mean: np.ndarray, outdoor: np.ndarray) -> np.ndarray:
@@ -219,12 +184,13 @@ def _gain_beside(
     """Gain outdoors once the walls are known: beside them, where the reconstruction is blurred, a
     local plane through the pixels that are not and through the measurements.
     """
-    clear = (probability < MAX_P_BUILDING) & (blurred < MAX_BLURRED_P_BUILDING)
-    outside = values > (BUILDING_VALUE + 5.0 * DARK_MARGIN)
-    reported = observed & (probability < 5.0 * MAX_P_BUILDING) & outside & ~clear
-    weights = clear + REPORT_WEIGHT * reported
-    fitted, known = _local_plane(np.where(reported, values, mean), weights)
-    return np.where(clear, mean, _from_nearest(fitted, known))
+    own = constants().walls
+    clear = (probability < own.max_p_building) & (blurred < own.max_building_share)
+    outside = values > (BUILDING_VALUE + own.min_measured_gain_above_truncation)
+    measured = observed & (probability < own.max_p_building_at_measurement) & outside & ~clear
+    weights = clear + own.measurement_weight * measured
+    fitted, known = _local_plane(np.where(measured, values, mean), weights)
+    return np.where(clear, mean, fill_from_nearest(fitted, known))
 
 
 def _local_plane(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -233,28 +199,23 @@ def _local_plane(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, n
     Returns:
         (H, W) the planes in their pixels, and where there was anything to fit.
     """
+    own = constants().walls
     rows, cols = np.meshgrid(*(np.arange(n) - n / 2.0 for n in values.shape), indexing="ij")
 
     def smooth(quantity: np.ndarray) -> np.ndarray:
-        return gaussian_filter(weights * quantity, FIT_SIGMA, mode="constant", truncate=3.0)
+        return gaussian_filter(weights * quantity, own.plane_std_px, mode="constant", truncate=3.0)
 
     total = smooth(np.ones_like(values))
     known = total > 1e-4
     total = np.where(known, total, 1.0)
     row, col, value = (smooth(q) / total for q in (rows, cols, values))
     # A ridge lets the plane fall back on the mean where the pixels lie on a line.
-    rr, cc = (smooth(q * q) / total - m * m + _RIDGE for q, m in ((rows, row), (cols, col)))
+    rr, cc = (
+        smooth(q * q) / total - m * m + own.plane_ridge for q, m in ((rows, row), (cols, col))
+    )
     rc = smooth(rows * cols) / total - row * col
     rv, cv = (smooth(q * values) / total - m * value for q, m in ((rows, row), (cols, col)))
     determinant = rr * cc - rc * rc
     slope_row, slope_col = (rv * cc - cv * rc) / determinant, (cv * rr - rv * rc) / determinant
     rise = slope_row * (rows - row) + slope_col * (cols - col)
-    return value + rise.clip(-MAX_SLOPE, MAX_SLOPE), known
-
-
-def _from_nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Give every pixel the value of the nearest known one; as they are where none is."""
-    if not known.any():
-        return values
-    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    return values[tuple(nearest)]
+    return value + rise.clip(-own.max_plane_rise, own.max_plane_rise), known

@@ -10,6 +10,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
+from radiodiff.models.padding import crop, pad_to_multiple
 
 STRIDE = 2
 """Pixels of a side that are folded into channels: the blocks then cost a quarter."""
@@ -61,7 +62,7 @@ class PathLossCorrection(ModelMixin, ConfigMixin):
             prompt: (N, C, H, W).
 
         Raises:
-            InputError: shapes that do not fit each other, or sides that are odd.
+            InputError: shapes that do not fit each other.
         """
         expected = (len(generated), self.config.prompt_channels, *generated.shape[2:])
         if prompt.shape != expected or path_loss.shape != generated.shape:
@@ -71,16 +72,15 @@ class PathLossCorrection(ModelMixin, ConfigMixin):
             )
         difference = generated - path_loss
         images = torch.cat([prompt, path_loss, difference], dim=1)
-        if images.shape[-2] % STRIDE or images.shape[-1] % STRIDE:
-            raise InputError(
-                f"correction: found {tuple(images.shape[-2:])} pixels, expected sides that are "
-                f"multiples of {STRIDE}"
-            )
+        images = pad_to_multiple(images, STRIDE)
         x = self.stem(nn.functional.pixel_unshuffle(images.to(self.stem.weight.dtype), STRIDE))
         for block in self.residual_blocks:
             x = block(x)
         gate, residual = (
-            nn.functional.pixel_shuffle(self.head(nn.functional.silu(x)), STRIDE)
+            crop(
+                nn.functional.pixel_shuffle(self.head(nn.functional.silu(x)), STRIDE),
+                difference.shape[-2:],
+            )
             .to(difference.dtype)
             .chunk(2, dim=1)
         )

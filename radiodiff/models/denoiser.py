@@ -5,6 +5,7 @@ Shape letters: B batch, c latent channels, h x w latent map, C prompt channels, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
@@ -25,6 +26,7 @@ from radiodiff.models.layers import (
     group_norm,
     resize,
 )
+from radiodiff.models.padding import crop, pad_to_multiple, round_up
 from radiodiff.models.settings import Preconditioning, PromptEncoder
 
 Attenuation = Literal["constant", "linear"]
@@ -227,7 +229,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
 
     @property
     def latent_stride(self) -> int:
-        """Latent maps must have sides divisible by this: patches, halved by every scale but one."""
+        """Latent maps are extended to multiples of this: patches, halved by every scale but one."""
         return self.config.patch_size * 2 ** (len(self.encoder) - 1)
 
     def encode_prompt(
@@ -243,20 +245,19 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         Returns:
             The projected features, one (B, width, .., ..) per scale from fine to coarse, and last
             the prompt's part of the first convolution, (B, dim, h / patch_size, w / patch_size).
+            Sides that do not divide are extended, those of the prompt and of the latent map alike.
 
         Raises:
-            InputError: the prompt has another number of channels, or sides that do not divide.
+            InputError: the prompt has another number of channels.
         """
         channels = self.config.prompt_channels
         stride = self.pyramid.stride * 2 ** (len(self.encoder) - 1)
+        if latent_size is not None:
+            # The extended prompt has to show as much as the extended latent map.
+            stride = math.lcm(stride, self.config.prompt_stride * self.latent_stride)
         if prompt.ndim != 4 or prompt.shape[1] != channels:
             raise InputError(f"prompt: expected (B, {channels}, H, W), found {tuple(prompt.shape)}")
-        if prompt.shape[-2] % stride or prompt.shape[-1] % stride:
-            raise InputError(
-                f"prompt: found {prompt.shape[-2]} x {prompt.shape[-1]} pixels, sides must be "
-                f"multiples of {stride}"
-            )
-        features = self.pyramid(prompt.to(self.stem.weight.dtype))
+        features = self.pyramid(pad_to_multiple(prompt, stride).to(self.stem.weight.dtype))
         first = features[0]
         if latent_size is not None:
             first = resize(first, self._patches(latent_size), align_corners=False)
@@ -273,7 +274,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         """Predict (C, eps), or (a, b, eps) with linear attenuation.
 
         Args:
-            z_t: noisy latents (B, c, h, w), sides divisible by :attr:`latent_stride`.
+            z_t: noisy latents (B, c, h, w) of any size.
             t: times (B,) in (0, 1].
             prompt: the prompt (B, C, H, W) or what :meth:`encode_prompt` returned for it.
 
@@ -302,7 +303,8 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
             encoded = tuple(patch * side for side in prompt_stem.shape[-2:])
             raise InputError(f"prompt: encoded for latents of {encoded}, z_t has {latent_size}")
 
-        x = nn.functional.pixel_unshuffle(z_t.to(self.stem.weight.dtype), patch)
+        extended = pad_to_multiple(z_t, self.latent_stride)
+        x = nn.functional.pixel_unshuffle(extended.to(self.stem.weight.dtype), patch)
         of_latent = self.stem.weight[:, : self._patch_channels]
         x = self.stem_norm(prompt_stem + nn.functional.conv2d(x, of_latent, padding=3))
         stem = x
@@ -316,29 +318,28 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         x = self.middle_attention(x)
         x = self.middle_block2(x, time)
         attenuation, noise = (
-            nn.functional.pixel_shuffle(decoder(x, time, features, skips, stem), patch)
+            crop(
+                nn.functional.pixel_shuffle(decoder(x, time, features, skips, stem), patch),
+                latent_size,
+            )
             for decoder in (self.decoder_attenuation, self.decoder_noise)
         )
         precondition = {"released": _released, "unit_variance": _unit_variance}
         return precondition[self.config.preconditioning](z_t, t, attenuation, noise)
 
     def _patches(self, latent_size: tuple[int, int]) -> tuple[int, int]:
-        patch = self.config.patch_size
-        return latent_size[0] // patch, latent_size[1] // patch
+        """Return the size of the map that the first convolution returns."""
+        height, width = (round_up(side, self.latent_stride) for side in latent_size)
+        return height // self.config.patch_size, width // self.config.patch_size
 
     @property
     def _patch_channels(self) -> int:
         return self.config.latent_channels * self.config.patch_size**2
 
     def _check(self, z_t: Tensor, t: Tensor) -> None:
-        channels, stride = self.config.latent_channels, self.latent_stride
+        channels = self.config.latent_channels
         if z_t.ndim != 4 or z_t.shape[1] != channels:
             raise InputError(f"z_t: expected (B, {channels}, h, w), found {tuple(z_t.shape)}")
-        if z_t.shape[-2] % stride or z_t.shape[-1] % stride:
-            raise InputError(
-                f"z_t: found {z_t.shape[-2]} x {z_t.shape[-1]} pixels, sides must be multiples of "
-                f"{stride}"
-            )
         if t.shape != z_t.shape[:1]:
             raise InputError(f"t: expected ({z_t.shape[0]},), found {tuple(t.shape)}")
 

@@ -352,6 +352,21 @@ class AdaptiveFourierFilter(nn.Module):
         return z + fourier_filter(y, self.transfer((z.shape[-2], z.shape[-1])))
 
 
+@torch.no_grad()
+def resized_filters(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
+    """Return the Fourier filters of one network, resized to the maps of another, by their names."""
+    sizes = {
+        name: module.size
+        for name, module in target.named_modules()
+        if isinstance(module, AdaptiveFourierFilter)
+    }
+    return {
+        f"{name}.weight": torch.view_as_real(module.transfer(sizes[name])).contiguous()
+        for name, module in source.named_modules()
+        if isinstance(module, AdaptiveFourierFilter) and name in sizes
+    }
+
+
 class GaussianFourierFeatures(nn.Module):
     """Random Fourier features of a scalar: sines and cosines of 2 pi w x, w ~ N(0, scale^2).
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from radiodiff.errors import InputError
+
+Component = TypeVar("Component")
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -32,7 +34,7 @@ def read_index(directory: str | Path, needed: Sequence[str], kind: str | None) -
         raise InputError(f"{directory}: no model_index.json, so no saved {kind or 'pipeline'}")
     try:
         config = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         raise InputError(f"{index}: not valid JSON") from None
     found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
     if not isinstance(config, dict) or (kind is not None and found != kind):
@@ -79,3 +81,31 @@ def check_weights(network: nn.Module, directory: Path) -> None:
     for name, value in network.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise InputError(f"{directory}: the weight {name} holds NaN or infinity")
+
+
+def load_component(
+    component: type[Component], directory: Path, dtype: torch.dtype | None = None
+) -> Component:
+    """Load a network or a scheduler that ``save_pretrained`` wrote, and check its weights.
+
+    Args:
+        component: a class of diffusers or of this package.
+        directory: its folder in a saved pipeline.
+        dtype: precision of a network; None keeps what diffusers loads.
+
+    Raises:
+        InputError: it cannot be loaded, its weights are not those of the class, or some are not
+            finite.
+    """
+    # This name is understood by all versions of diffusers that are supported.
+    options = {} if dtype is None else {"torch_dtype": dtype}
+    try:
+        loaded: Component = component.from_pretrained(directory, **options)  # type: ignore[attr-defined]
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{directory}: cannot be loaded as {component.__name__} ({reason})"
+        ) from None
+    if isinstance(loaded, nn.Module):
+        check_weights(loaded, directory)
+    return loaded

@@ -84,7 +84,7 @@ def read_maps(root: Path) -> tuple[list[RealMap], dict[str, np.ndarray]]:
     return maps, masks
 
 
-def mend_transmitter(real: RealMap, layout: Layout) -> RealMap:
+def correct_transmitter(real: RealMap, layout: Layout) -> RealMap:
     """Move a transmitter by at most one pixel to where the line of sight fits the map best.
 
     Antenna images that were derived from the brightest pixel are off by one beside walls.
@@ -198,7 +198,7 @@ def calibrate(
 
     statistics = {}
     layouts = {name: Layout.from_mask(masks[name], start) for name in names}
-    maps = [mend_transmitter(real, layouts[real.layout]) for real in maps]
+    maps = [correct_transmitter(real, layouts[real.layout]) for real in maps]
     for real in maps:
         statistics[real.name] = measure(layouts[real.layout], real)
     report(f"{len(maps)} maps of {len(names)} layouts measured")

@@ -17,10 +17,10 @@ import numba
 import numpy as np
 import shapely
 
+from radiodiff.data.binary import as_mask
 from radiodiff.data.polygons import (
     GAIN_RULE,
     RasterRule,
-    as_mask,
     polygon_rings,
     polygons_from_mask,
     rasterise,
@@ -338,7 +338,7 @@ class Layout:
         """Return what the vehicles' loss needs to know of them."""
         if vehicles is None:
             return None
-        vehicles = as_mask(vehicles)
+        vehicles = as_mask(vehicles, "vehicles")
         if vehicles.shape != self.building_mask.shape:
             raise InputError(
                 f"vehicles: found shape {vehicles.shape}, the buildings have "

@@ -17,6 +17,7 @@ from radiodiff.simulate.path_labels import (
     ObstructedLoss,
     angle_between,
     bends_inwards,
+    distance_loss,
     interaction_loss,
 )
 from radiodiff.simulate.visibility import edges_within
@@ -174,7 +175,7 @@ def paths_over_roofs(
             at[n], parent[n], lost[n] = a, -1, 0.0
             length[n], azimuth[n] = np.hypot(plan, height), np.arctan2(dr, dc)
             elevation[n] = np.arctan2(height, plan)
-            arrival_loss[n] = obstructed.intercept + obstructed.slope * np.log10(length[n])
+            arrival_loss[n] = distance_loss(obstructed, length[n])
             best[a] = arrival_loss[n]
             n += 1
     for i in range(loss.shape[0]):
@@ -190,7 +191,7 @@ def paths_over_roofs(
             theta = angle_between(labels.azimuth[i], 0.0, climbs.azimuth[j], rise)
             lost_here = labels.interaction[i] + interaction_loss(obstructed, theta)
             length_here = labels.length[i] + np.hypot(plan, height)
-            here = obstructed.intercept + obstructed.slope * np.log10(length_here) + lost_here
+            here = distance_loss(obstructed, length_here) + lost_here
             if here > best[a] + most or here + 2.0 * obstructed.offset > loss_limit:
                 continue
             if n == at.shape[0]:
@@ -214,8 +215,7 @@ def paths_over_roofs(
             dr, dc = roof[b, 0] - roof[a, 0], roof[b, 1] - roof[a, 1]
             theta = angle_between(azimuth[m], elevation[m], np.arctan2(dr, dc), 0.0)
             candidate = (
-                obstructed.intercept
-                + obstructed.slope * np.log10(length[m] + np.hypot(dr, dc))
+                distance_loss(obstructed, length[m] + np.hypot(dr, dc))
                 + lost[m]
                 + level[e]
                 + interaction_loss(obstructed, theta)
@@ -254,9 +254,7 @@ def paths_over_roofs(
             result.point[k] = b
             result.parent[k] = parent[m]
             result.length[k] = length[m] + np.hypot(dr, dc)
-            result.interaction[k] = (
-                pair_loss[p] - obstructed.intercept - obstructed.slope * np.log10(result.length[k])
-            )
+            result.interaction[k] = pair_loss[p] - distance_loss(obstructed, result.length[k])
             result.azimuth[k] = np.arctan2(dr, dc)
             k += 1
     return result

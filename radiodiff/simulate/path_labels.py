@@ -42,6 +42,12 @@ class Labels(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def distance_loss(obstructed: ObstructedLoss, length: float) -> float:
+    """Return the loss of a path's length, metres, in dB: a + n log10(l)."""
+    return obstructed.intercept + obstructed.slope * np.log10(length)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def interaction_loss(obstructed: ObstructedLoss, theta: float) -> float:
     """Return f(theta) in dB."""
     return obstructed.offset + obstructed.per_radian * min(theta, obstructed.breakpoint)

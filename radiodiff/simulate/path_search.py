@@ -21,6 +21,7 @@ from radiodiff.simulate.path_labels import (
     ObstructedLoss,
     angle_between,
     bends_inwards,
+    distance_loss,
     interaction_loss,
 )
 from radiodiff.simulate.visibility import PIXEL_SHIFT, Corners, sees, sweep, tangent_side
@@ -103,7 +104,7 @@ def search(
             labels.point[i] = 2 * m + (1 - side) // 2
             labels.length[i] = distance
             labels.azimuth[i] = np.arctan2(dr, dc)
-            loss[i] = obstructed.intercept + obstructed.slope * np.log10(max(distance, 1.0))
+            loss[i] = distance_loss(obstructed, max(distance, 1.0))
             heappush(queue, (loss[i], i))
     _settle(queue, 0, labels, loss, links, obstructed, loss_limit)
 
@@ -126,7 +127,7 @@ def search(
                 theta = angle_between(roof_labels.azimuth[j], 0.0, down.azimuth[n], -fall)
                 lost = roof_labels.interaction[j] + interaction_loss(obstructed, theta)
                 length = roof_labels.length[j] + drop
-                candidate = obstructed.intercept + obstructed.slope * np.log10(length) + lost
+                candidate = distance_loss(obstructed, length) + lost
                 if candidate < loss[i] and candidate + obstructed.offset < loss_limit:
                     loss[i] = candidate
                     labels.point[i] = down.target[n]
@@ -163,7 +164,7 @@ def _settle(
             theta = angle_between(labels.azimuth[i], labels.elevation[i], links.azimuth[j], 0.0)
             lost = labels.interaction[i] + interaction_loss(obstructed, theta)
             length = labels.length[i] + links.length[j]
-            candidate = obstructed.intercept + obstructed.slope * np.log10(length) + lost
+            candidate = distance_loss(obstructed, length) + lost
             # After a roof, a link is worth keeping only if it beats the path around corners.
             if (
                 candidate < min(loss[block + j], loss[j])
@@ -232,7 +233,9 @@ def spread_to_pixels(
     Pixels in line of sight carry ``loss`` = -inf and stay so.
     """
     groups = links.start.shape[0] - 1
-    before = obstructed.intercept + obstructed.slope * np.log10(labels.length) + labels.interaction
+    before = np.empty(len(labels.length))
+    for j in range(len(before)):
+        before[j] = distance_loss(obstructed, labels.length[j]) + labels.interaction[j]
     before += obstructed.offset
     order = np.argsort(before)
     members = np.zeros(groups + 1, dtype=np.int64)
@@ -270,8 +273,7 @@ def spread_to_pixels(
                     labels.azimuth[j], labels.elevation[j], links.azimuth[n], elevation
                 )
                 candidate = (
-                    obstructed.intercept
-                    + obstructed.slope * np.log10(labels.length[j] + length)
+                    distance_loss(obstructed, labels.length[j] + length)
                     + labels.interaction[j]
                     + interaction_loss(obstructed, theta)
                 )

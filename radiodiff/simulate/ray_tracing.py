@@ -25,7 +25,8 @@ import numpy as np
 import shapely
 from shapely.geometry import Polygon
 
-from radiodiff.data.polygons import as_mask, polygons_from_mask
+from radiodiff.data.binary import as_mask
+from radiodiff.data.polygons import polygons_from_mask
 from radiodiff.data.prompts import check_transmitter
 from radiodiff.errors import InputError
 from radiodiff.simulate.city import City
@@ -80,7 +81,7 @@ def path_gain(
     row, column = check_transmitter(transmitter, mask)
     bodies = [("buildings", footprints, BUILDING_HEIGHT_M, "concrete")]
     if vehicles is not None:
-        cars = polygons_from_mask(as_mask(vehicles))
+        cars = polygons_from_mask(as_mask(vehicles, "vehicles"))
         bodies.append(("vehicles", cars, VEHICLE_HEIGHT_M, "metal"))
     scene = _build_scene([body for body in bodies if body[1]], (row, column))
     pixels = np.argwhere(~mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from radiodiff.config import Settings
 from radiodiff.data.settings import Simulation
@@ -107,8 +107,15 @@ class SimulateConfig(Settings):
     variation: Variation | None = None
     """Layouts that differ from the engine's constants and from the written footprints; without it
     there are none."""
-    workers: int = Field(default=1, ge=1)
+    workers: int = Field(default=1, ge=1, le=1024)
     """Processes; what is written does not depend on it."""
+
+    @field_validator("simulations")
+    @classmethod
+    def _each_once(cls, simulations: tuple[Simulation, ...]) -> tuple[Simulation, ...]:
+        if len(set(simulations)) < len(simulations):
+            raise ValueError("a simulation is listed twice")
+        return simulations
 
     @model_validator(mode="after")
     def _one_source(self) -> SimulateConfig:

@@ -15,7 +15,8 @@ import shapely
 import yaml
 from scipy import ndimage
 
-from radiodiff.data.polygons import as_mask, polygon_rings, polygons_from_mask
+from radiodiff.data.binary import as_mask
+from radiodiff.data.polygons import polygon_rings, polygons_from_mask
 
 STATISTICS = {
     "density": "share of the map that is built up",

@@ -151,5 +151,5 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as file:
+    with path.open("rb+") as file:  # Windows syncs what is open for writing alone
         os.fsync(file.fileno())

@@ -22,8 +22,9 @@ from radiodiff.diffusion.decoupled import sample
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
+from radiodiff.models.padding import crop
 from radiodiff.models.settings import CorrectionSettings
-from radiodiff.training.latents import check_latent_stride, latent_shape
+from radiodiff.training.latents import latent_shape
 from radiodiff.training.scoring import GeneratedMaps
 from radiodiff.training.settings import DecoderExperiment
 from radiodiff.training.stream import Item
@@ -57,7 +58,7 @@ class SampledDecoding(nn.Module):
         out where the pipeline sets them to zero.
         """
         prompt = batch["prompt"]
-        maps = self.decoder(self._latents(batch)).float()
+        maps = crop(self.decoder(self._latents(batch)).float(), prompt.shape[-2:])
         if self.correction is not None:
             maps = self.correction(maps, self._path_loss_channel(prompt), prompt).float()
         error = (maps - batch["gain"]).square()
@@ -91,7 +92,6 @@ class DecoderTask:
             self._pipeline = _with_correction(self._pipeline, config.correction)
         pipeline = self._pipeline
         vae, denoiser = pipeline.vae, pipeline.denoiser
-        check_latent_stride(vae, validation)
         self._latent_shape = latent_shape(vae, validation.shape)
         generated = GeneratedMaps(pipeline, validation, config.sampling_steps)
         self.validate, self.preview = generated.scores, generated.preview
@@ -129,5 +129,6 @@ def _with_correction(
         scheduler=pipeline.scheduler,
         prompt_features=features,
         zero_buildings=pipeline.config.zero_buildings,
+        gain_scale_db=pipeline.config.gain_scale_db,
         correction=PathLossCorrection(len(features), **settings.model_dump()),
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import shutil
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ def train(
     directory: Path,
     experiment: dict[str, Any],
     resume: bool,
+    notes: Sequence[str] = (),
 ) -> None:
     """Run ``task`` on ``maps`` until ``settings.steps``, then export to ``directory / "model"``.
 
@@ -48,6 +50,7 @@ def train(
         directory: run directory (metrics.jsonl, tensorboard/, checkpoints/, best/, model/).
         experiment: the resolved configuration, stored in every checkpoint.
         resume: go on from the newest complete checkpoint in ``directory``.
+        notes: what has changed since, for metrics.jsonl.
 
     Raises:
         InputError: the directory holds a run and ``resume`` is false, the checkpoint is damaged or
@@ -62,7 +65,7 @@ def train(
         progress = _restore(run, directory, resume)
         if progress.step >= settings.steps:
             print(f"{directory}: already trained for {progress.step} of {settings.steps} steps")
-        if _loop(run, progress, maps, settings, directory, experiment, clock):
+        if _loop(run, progress, maps, settings, directory, experiment, clock, notes):
             with run.averaged_weights():
                 if accelerator.is_main_process:
                     export(task, directory / "model")
@@ -77,16 +80,21 @@ def _loop(
     directory: Path,
     experiment: dict[str, Any],
     clock: Clock,
+    notes: Sequence[str],
 ) -> bool:
     """Make the updates that are left; return whether all are made (false: asked to stop)."""
     task, accelerator = run.task, run.accelerator
     checkpoints = directory / "checkpoints"
     first_step = progress.step
     writer = CheckpointWriter(checkpoints, settings.keep_last, settings.keep_every)
-    records = Records(directory, first_step, settings.steps, accelerator.is_main_process)
+    records = Records(
+        directory, first_step, settings.steps, accelerator.is_main_process, settings.trackers
+    )
     batches = training_batches(run, maps, first_step)
     phase_starts = {first_step, *(phase.first_step for phase in task.phases)}
     with _stop_signals() as stop, records:
+        for note in notes if first_step else ():
+            records.event(first_step - 1, "changed", note)
         try:
             for step in range(first_step, settings.steps):
                 with clock.span("data_wait"):
@@ -175,6 +183,9 @@ def _stop_signals() -> Iterator[_StopRequest]:
     def handle(number: int, frame: FrameType | None) -> None:
         request.requested = True
 
+    if threading.current_thread() is not threading.main_thread():
+        yield request  # signals reach the main thread alone
+        return
     previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield request

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from radiodiff.cli import open_run_directory
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.layers import resized_filters
 from radiodiff.processes import join_processes
 from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.engine import train
 from radiodiff.training.latents import LatentMaps
 from radiodiff.training.prompt_channels import match_prompt_channels, trained_features
+from radiodiff.training.resuming import open_training_directory
 from radiodiff.training.settings import (
     Experiment,
     LDMExperiment,
@@ -27,26 +29,6 @@ from radiodiff.training.trainer import Task
 from radiodiff.weight_sources import find_weights
 
 ExperimentT = TypeVar("ExperimentT", bound="Experiment")
-
-MAY_DIFFER_ON_RESUME = (
-    "output",
-    "latents",
-    "train.steps",
-    "train.accumulation",
-    "train.checkpoint_activations",
-    "train.compile",
-    "train.shard",
-    "train.num_workers",
-    "train.log_every",
-    "train.spike_factor",
-    "train.histogram_every",
-    "train.validate_every",
-    "train.checkpoint_every",
-    "train.keep_last",
-    "train.keep_every",
-)
-"""Keys that may be changed when a run goes on: none changes what a step computes, but for rounding
-and for the length, which moves the end of the learning-rate schedule."""
 
 
 def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
@@ -100,6 +82,8 @@ def copy_weights(
 ) -> None:
     """Copy the weights that ``save_pretrained`` wrote into a network of the same class and sizes.
 
+    Filters that belong to maps of another size are resized, as at inference.
+
     Args:
         directory: folder of the weights. Where a pipeline beside it names its prompt features,
             those of a denoiser are matched with ``prompt_features``.
@@ -111,12 +95,20 @@ def copy_weights(
     """
     directory = find_weights(directory)
     try:
-        weights = type(network).from_pretrained(directory).state_dict()  # type: ignore[attr-defined]
+        source = type(network).from_pretrained(directory)  # type: ignore[attr-defined]
+        weights = source.state_dict() | resized_filters(source, network)
         known = trained_features(directory)
         if isinstance(network, DecoupledUNet) and prompt_features is not None and known is not None:
             weights = match_prompt_channels(weights, known, prompt_features)
         network.load_state_dict(weights)
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"start_from: {directory} holds no {type(network).__name__} of these sizes ({reason})"
@@ -129,10 +121,11 @@ def run_experiment(config: Experiment, task: Task, maps: RadioMapSeer, resume: b
     if isinstance(config, LDMExperiment) and config.latents is not None:
         training = LatentMaps(maps, config.latents, config.vae, config.train.augment)
     directory = config.output
-    state = join_processes()
+    state, notes = join_processes(), []
     if state.is_main_process:
-        open_run_directory(directory, config, MAY_DIFFER_ON_RESUME)
+        notes = open_training_directory(config, maps)
     state.wait_for_everyone()
     if config.train.num_workers and config.data.cache:
         maps.preload()  # before the workers start, so that they share one copy
-    train(task, training, config.train, directory, config.model_dump(mode="json"), resume)
+    experiment = config.model_dump(mode="json")
+    train(task, training, config.train, directory, experiment, resume, notes)

@@ -30,6 +30,7 @@ from radiodiff.cli import open_run_directory
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.files import write_json
+from radiodiff.models.padding import pad_to_multiple
 from radiodiff.training.scoring import batches
 from radiodiff.training.settings import EncodeConfig
 from radiodiff.training.stream import Item, dihedral
@@ -38,6 +39,8 @@ from radiodiff.weight_sources import find_weights
 ARRAY = "latents.npy"
 MANIFEST = "manifest.json"
 VARIANTS = 8
+MAY_DIFFER = ("batch_size", "data.root", "data.cache", "data.prompt_cache")
+"""Settings that no latent depends on: which maps are encoded is compared by their content."""
 FLUSH_EVERY = 16
 """Batches between two notes of how far the encoding is."""
 
@@ -46,10 +49,12 @@ FLUSH_EVERY = 16
 def encode(vae: AutoencoderKL, gain: Tensor) -> Tensor:
     """Return latents (N, c, h, w) of maps (N, 1, H, W), unscaled: the mean of the posterior.
 
+    Maps whose sides the autoencoder cannot halve are extended (:mod:`radiodiff.models.padding`).
+
     With the paper's KL weight of 1e-6 the posterior is so narrow that its mean and a sample differ
     by far less than the diffusion's smallest noise.
     """
-    mean: Tensor = vae.encode(gain).latent_dist.mean
+    mean: Tensor = vae.encode(pad_to_multiple(gain, latent_stride(vae))).latent_dist.mean
     return mean
 
 
@@ -71,26 +76,12 @@ def load_vae(path: Path) -> AutoencoderKL:
 def latent_shape(vae: AutoencoderKL, size: Sequence[int]) -> tuple[int, int, int]:
     """Return (c, h, w) of the latents of a map of ``size`` (H, W)."""
     stride = latent_stride(vae)
-    return vae.config.latent_channels, size[0] // stride, size[1] // stride
+    return vae.config.latent_channels, -(-size[0] // stride), -(-size[1] // stride)
 
 
 def latent_stride(vae: AutoencoderKL) -> int:
     """Return how many pixels of the map are one of the latents."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
-
-
-def check_latent_stride(vae: AutoencoderKL, maps: RadioMapSeer) -> None:
-    """Refuse maps that the autoencoder cannot halve.
-
-    Raises:
-        InputError: a side is no multiple of the stride.
-    """
-    stride = latent_stride(vae)
-    if maps.shape[0] % stride or maps.shape[1] % stride:
-        raise InputError(
-            f"{maps.root}: maps of {maps.shape[0]} x {maps.shape[1]} do not fit the autoencoder, "
-            f"sides must be multiples of {stride}"
-        )
 
 
 @torch.inference_mode()
@@ -111,14 +102,13 @@ def encode_dataset(config: EncodeConfig, device: torch.device) -> Path:
     """
     vae = load_vae(config.vae).to(device, memory_format=torch.channels_last).eval()
     maps = build_dataset(config.data, config.part)
-    check_latent_stride(vae, maps)
     variants = VARIANTS if config.augmented else 1
     if config.augmented and maps.shape[0] != maps.shape[1]:
         raise InputError(
             f"augmented: maps of {maps.shape[0]} x {maps.shape[1]} cannot be turned by 90 degrees; "
             "set it to false"
         )
-    directory = open_run_directory(config.output, config, ("batch_size", "data.cache"))
+    directory = open_run_directory(config.output, config, MAY_DIFFER)
     array = directory / ARRAY
     shape = (len(maps), variants, *latent_shape(vae, maps.shape))
     identity = _identity(maps, config.vae)

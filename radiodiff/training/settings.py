@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from radiodiff.checks import MAX_COUNT
 from radiodiff.config import Precision, Settings
 from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import Part
@@ -20,6 +21,7 @@ from radiodiff.models.settings import (
     VAESettings,
 )
 
+Tracker = Literal["tensorboard", "wandb", "csv"]
 NoiseLevels = Literal["uniform", "log_normal"]
 
 
@@ -91,9 +93,12 @@ class TrainSettings(Settings):
     """Random flips and quarter turns of map and prompt together."""
     seed: int = Field(ge=0)
     """Initial weights, samples and noise follow from it."""
-    num_workers: int = Field(0, ge=0)
+    num_workers: int = Field(0, ge=0, le=1024)
     """Data loading processes for each training process."""
     ema: EmaSettings | None
+    trackers: tuple[Tracker, ...] = ("tensorboard",)
+    """Where scalars go besides metrics.jsonl: tensorboard (with images and histograms), csv (the
+    file scalars.csv) and wandb, which needs that package and an account or WANDB_MODE=offline."""
     log_every: int = Field(ge=1)
     """Log losses and speed once in N steps."""
     spike_factor: float = Field(3.0, gt=1)
@@ -186,7 +191,7 @@ class LDMExperiment(Experiment):
     that latents have unit variance."""
     model: DenoiserSettings
     diffusion: DecoupledSettings
-    sampling_steps: int = Field(ge=1)
+    sampling_steps: int = Field(ge=1, le=MAX_COUNT)
     """Sampler steps of the maps generated for validation."""
     zero_buildings: bool = False
     """Have the pipeline set building interiors to gray 0, as RadioMapSeer does."""
@@ -236,7 +241,7 @@ class DecoderExperiment(Experiment):
 
     pipeline: Path
     """What stage two exported: the folder ``model`` of its run directory."""
-    sampling_steps: int = Field(ge=1)
+    sampling_steps: int = Field(ge=1, le=MAX_COUNT)
     """Sampler steps of the latents that are decoded, in training and validation."""
     correction: CorrectionSettings | None = None
     """Correct the prompt's path_loss_model instead of taking the decoded map. A pipeline that has a

@@ -8,6 +8,7 @@ data position *is* the step number, and there is no sampler or generator state t
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -141,7 +142,10 @@ def make_loader(
 
 def _leave_process_group(worker: int) -> None:
     """Keep Ctrl-C and signals to the whole group, which ask training to stop, from a worker."""
-    os.setpgrp()
+    if hasattr(os, "setpgrp"):  # not on Windows
+        os.setpgrp()
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def mix_seed(*numbers: int) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from radiodiff.data.radiomapseer import RadioMapSeer
@@ -20,11 +21,12 @@ from radiodiff.diffusion.process import attenuation_coefficients, diffuse
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule, make_denoiser
 from radiodiff.models.denoiser import DecoupledUNet
+from radiodiff.models.padding import crop, pad_to_multiple
 from radiodiff.models.vae import VAELoss, build_vae
 from radiodiff.training.latents import (
-    check_latent_stride,
     encode,
     latent_shape,
+    latent_stride,
     load_vae,
     measure_latent_scale,
 )
@@ -54,9 +56,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, batch: Item, step: int) -> tuple[Tensor, Logs]:
         """Return the loss of a batch with ``gain`` (N, 1, H, W) and ``noise`` of the latents."""
-        posterior = self.vae.encode(batch["gain"]).latent_dist
-        latent = posterior.mean + posterior.std * batch["noise"]
-        reconstruction = self.vae.decode(latent).sample
+        posterior, reconstruction = _reconstruct(self.vae, batch)
         (loss,) = self._loss
         with without_gradients(loss.discriminator):
             return loss.autoencoder_loss(
@@ -76,9 +76,16 @@ class Discriminator(nn.Module):
         """Return the hinge loss of a batch, see :class:`Autoencoder`."""
         vae, loss = self._frozen
         with torch.no_grad():
-            posterior = vae.encode(batch["gain"]).latent_dist
-            reconstruction = vae.decode(posterior.mean + posterior.std * batch["noise"]).sample
+            _, reconstruction = _reconstruct(vae, batch)
         return loss.discriminator_loss(batch["gain"], reconstruction)
+
+
+def _reconstruct(vae: AutoencoderKL, batch: Item) -> tuple[DiagonalGaussianDistribution, Tensor]:
+    """Return the posterior of a batch with ``gain`` and ``noise``, and the maps of a sample."""
+    gain = batch["gain"]
+    posterior = vae.encode(pad_to_multiple(gain, latent_stride(vae))).latent_dist
+    maps = vae.decode(posterior.mean + posterior.std * batch["noise"]).sample
+    return posterior, crop(maps, gain.shape[-2:])
 
 
 class VAETask:
@@ -89,7 +96,6 @@ class VAETask:
     def __init__(self, config: VAEExperiment, validation: RadioMapSeer) -> None:
         vae = build_vae(**config.model.model_dump())
         loss = VAELoss(config.loss)
-        check_latent_stride(vae, validation)
         self.averaged = vae
         self.frozen: list[nn.Module] = [loss.perceptual] if loss.perceptual is not None else []
         self.phases = [Phase("autoencoder", Autoencoder(vae, loss), config.optimizer)]
@@ -124,7 +130,8 @@ class VAETask:
 
     @torch.inference_mode()
     def _reconstruct(self, batch: Item) -> Tensor:
-        return self.averaged.decode(self.averaged.encode(batch["gain"]).latent_dist.mean).sample
+        maps = self.averaged.decode(encode(self.averaged, batch["gain"])).sample
+        return crop(maps, batch["gain"].shape[-2:])
 
 
 class LatentDiffusion(nn.Module):
@@ -160,7 +167,6 @@ class LDMTask:
         self.fields: tuple[str, ...] = ("gain" if config.latents is None else "latent", "prompt")
         self._vae = load_vae(config.vae)
         self._vae.requires_grad_(False)
-        check_latent_stride(self._vae, validation)
         scale = config.latent_scale or measure_latent_scale(
             self._vae, validation, config.train.validation_maps
         )
@@ -173,8 +179,8 @@ class LDMTask:
         self.averaged = DecoupledUNet(
             latent_channels=self._vae.config.latent_channels,
             prompt_channels=len(config.data.prompt_features),
-            prompt_stride=validation.shape[0] // height,
-            filter_size=(height // coarsest, width // coarsest),
+            prompt_stride=latent_stride(self._vae),
+            filter_size=(-(-height // coarsest), -(-width // coarsest)),
             attenuation=config.diffusion.attenuation,
             **model.model_dump(exclude={"prompt_weights"}),
         )
@@ -187,6 +193,7 @@ class LDMTask:
             scheduler=self._scheduler,
             prompt_features=list(config.data.prompt_features),
             zero_buildings=config.zero_buildings,
+            gain_scale_db=(validation.scale.min_db, validation.scale.max_db),
         )
         generated = GeneratedMaps(self._pipeline, validation, config.sampling_steps)
         self.validate, self.preview = generated.scores, generated.preview
@@ -253,8 +260,9 @@ class PriorTask:
         self._noise_levels = config.noise_levels
         self._level_map = config.model.level_map
         self._scheduler = build_noise_schedule(config.num_train_timesteps, config.prediction_type)
+        rows, columns = validation.shape
         self.averaged = PatchUNet(
-            sample_size=validation.shape[0],
+            sample_size=rows if rows == columns else (rows, columns),
             num_train_timesteps=config.num_train_timesteps,
             **config.model.model_dump(),
         )
@@ -287,9 +295,11 @@ class PriorTask:
 
     def export(self, directory: Path) -> None:
         """Write the prior for ``RadioDiffInversePipeline.from_pretrained``."""
-        RadioDiffInversePipeline(unet=self.averaged, scheduler=self._scheduler).save_pretrained(
-            directory
+        scale = self._validation.scale
+        pipeline = RadioDiffInversePipeline(
+            self.averaged, self._scheduler, (scale.min_db, scale.max_db)
         )
+        pipeline.save_pretrained(directory)
 
     @torch.inference_mode()
     def _denoise(self, batch: Item) -> tuple[Tensor, Tensor]:

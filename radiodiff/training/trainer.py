@@ -286,5 +286,6 @@ class Trainer:
                 distribute_like(value, parameter)
                 for value, parameter in zip(self._ema.shadow_params, self._parameters, strict=True)
             ]
-        if self.accelerator.scaler is not None:
+        # A run that went on in fp16 has no scale from before.
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

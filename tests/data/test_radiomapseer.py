@@ -171,7 +171,7 @@ def test_missing_maps_and_transmitters_are_named(tree):
         ("gain/DPM/7_2.png", None, "this file is missing"),
         ("png/buildings_complete/7.png", None, "this file is missing"),
         ("gain/DPM/7_2.png", b"\x89PNG\r\n\x1a\nnothing more", "corrupt or not a PNG"),
-        ("gain/DPM/7_2.png", Image.new("RGB", (32, 24)), "image mode RGB"),
+        ("gain/DPM/7_2.png", Image.new("RGB", (32, 24), "red"), "image mode RGB"),
         ("gain/DPM/7_2.png", Image.new("L", (24, 32)), "32 x 24 pixels"),
         ("png/buildings_complete/7.png", Image.new("L", (32, 24), 128), "not a binary mask"),
         ("png/buildings_complete/7.png", Image.new("L", (32, 24), 255), "neither raster rule"),

@@ -27,6 +27,9 @@ def similarity(**options: object) -> list[float]:
 
 # Key and choice -> metric and its value for each map. Mean squared errors: 0.05 and 0.01.
 PER_MAP = {
+    ("threshold", "none"): ("nmse", [0.05 / 0.125, 0.01 / 0.125]),
+    # Stretched, outdoors is 0.375, predicted 0.5; in buildings 0, predicted 0.125 and 0.
+    ("threshold", "thr2"): ("nmse", [2 / 9, 1 / 9]),
     ("rmse_unit", "gray"): ("rmse", [math.sqrt(0.05), 0.1]),
     ("rmse_unit", "model"): ("rmse", [2 * math.sqrt(0.05), 0.2]),
     ("rmse_unit", "db"): ("rmse", [99.16 * math.sqrt(0.05), 9.916]),
@@ -39,8 +42,8 @@ PER_MAP = {
 }
 # Mean squared errors of both maps together: 0.03.
 MEANS = {
-    "maps": {"rmse": (math.sqrt(0.05) + 0.1) / 2, "psnr": 16.50515},
-    "pooled": {"rmse": math.sqrt(0.03), "psnr": 15.2288},
+    "maps": {"rmse": (math.sqrt(0.05) + 0.1) / 2, "psnr": 16.50515, "nmse": 0.24},
+    "pooled": {"rmse": math.sqrt(0.03), "psnr": 15.2288, "nmse": 0.24},
 }
 
 
@@ -58,7 +61,7 @@ def test_convention_of_the_mean(choice: str) -> None:
     config = MetricConfig.model_validate({"averaging": choice})
     scores = score_maps(TRUTH + ERROR, TRUTH, config)
     for metric, expected in MEANS[choice].items():
-        found = average(metric, scores[metric], config.averaging)
+        found = average(metric, scores[metric], config.averaging, scores["truth_power"])
         assert found == pytest.approx(expected, rel=1e-5)
 
 

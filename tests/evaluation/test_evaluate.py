@@ -95,6 +95,22 @@ def test_threshold_is_applied_to_truth_and_prediction(tree, predictions):
     assert scores.values["nmse"][0].item() == pytest.approx(nmse(predicted, truth).item(), rel=1e-4)
 
 
+def test_both_ways_to_ask_for_the_threshold_agree_and_exclude_each_other(tree, predictions):
+    stretched = DataConfig(root=tree, split="all", threshold="thr2")
+    plain = DataConfig(root=tree, split="all")
+    by_data = score_predictions(EvaluateConfig(predictions=predictions, data=stretched))
+    metrics = MetricConfig(threshold="thr2")
+    by_metric = score_predictions(
+        EvaluateConfig(predictions=predictions, data=plain, metrics=metrics)
+    )
+    for name, values in by_data.values.items():
+        torch.testing.assert_close(by_metric.values[name], values)
+    with pytest.raises(ValueError, match="has stretched the maps"):
+        EvaluateConfig(predictions=predictions, data=stretched, metrics=metrics)
+    with pytest.raises(ValueError, match="dB are of gray as stored"):
+        MetricConfig(threshold="thr2", rmse_unit="db")
+
+
 def test_missing_and_extra_predictions_are_named(tree, predictions):
     (predictions / "3_0.png").rename(predictions / "3_9.png")
     (predictions / "notes.txt").write_text("not a prediction")
@@ -135,7 +151,9 @@ def test_predictions_are_clipped_like_an_image(tmp_path):
         ({}, "holds nothing, expected"),
         ({"gray": np.zeros((4, 5))}, r"shape \(4, 5\), expected \(4, 4\)"),
         ({"gray": np.full((4, 4), np.nan)}, "holds NaN or infinity"),
-        ({"gray": np.full((4, 4), "x")}, "corrupt or not an NPZ of numbers"),
+        ({"gray": np.full((4, 4), "x")}, "holds <U1 values, expected real numbers"),
+        ({"gray": np.full((4, 4), 1j)}, "holds complex128 values, expected real numbers"),
+        ({"path_gain_db": np.full((4, 4), -60 + 1j)}, "holds complex128 values"),
         (b"PK\x03\x04 broken", "corrupt or not an NPZ of numbers"),
         (b"", "corrupt or not an NPZ of numbers"),
     ],

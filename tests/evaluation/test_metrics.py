@@ -15,6 +15,7 @@ from radiodiff.evaluation.metrics import (
     rmse,
     ssim,
     transmitter_error_m,
+    truth_power,
 )
 
 MAP_METRICS = [nmse, rmse, ssim, psnr]
@@ -61,8 +62,19 @@ def test_conventions_of_averaging():
     assert average("rmse", squared.sqrt()) == pytest.approx((0.1 + math.sqrt(0.03)) / 2)
     assert average("rmse", squared.sqrt(), "pooled") == pytest.approx(math.sqrt(0.02))
     for averaging in ("maps", "pooled"):
-        assert average("nmse", squared, averaging) == pytest.approx(0.02)
         assert average("psnr", torch.tensor([20.0, 20.0]), averaging) == pytest.approx(20.0)
+
+
+def test_pooled_nmse_is_that_of_one_large_map():
+    truth, prediction = torch.rand(2, 5, 8, 9, generator=torch.Generator().manual_seed(0))
+    truth = truth * torch.linspace(0.1, 1.0, 5)[:, None, None]  # maps of unequal power
+    large = nmse(prediction.reshape(40, 9), truth.reshape(40, 9)).item()
+    values, power = nmse(prediction, truth), truth_power(truth)
+    assert average("nmse", values, "pooled", power) == pytest.approx(large)
+    assert average("nmse", values) == pytest.approx(values.mean().item())
+    assert large < 0.8 * values.mean()
+    with pytest.raises(InputError, match="needs the power"):
+        average("nmse", values, "pooled")
 
 
 def test_only_pixels_that_count_matter(hand):

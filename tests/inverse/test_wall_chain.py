@@ -7,6 +7,7 @@ import pytest
 import shapely
 
 from radiodiff.data.polygons import rasterise
+from radiodiff.inverse.refinement_constants import constants
 from radiodiff.inverse.wall_chain import (
     MAX_VERTICES,
     rasterise_rings,
@@ -14,6 +15,7 @@ from radiodiff.inverse.wall_chain import (
 )
 
 SHAPE = (48, 48)
+COSTS = constants().chain.as_costs()
 STRONG = 8.0
 
 
@@ -35,7 +37,7 @@ def box_mask(top: int, bottom: int, left: int, right: int) -> np.ndarray:
 def run(rings, evidence, sweeps=600, burn_in=200, seed=0):
     mask = rasterise_rings(*rings, *SHAPE)
     rng = np.random.default_rng(seed)
-    share = run_chain(*rings, mask, evidence, sweeps, burn_in, 2, rng)
+    share = run_chain(*rings, mask, evidence, COSTS, sweeps, burn_in, 2, rng)
     return share, mask
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from radiodiff.inverse.refinement_constants import constants
 from radiodiff.inverse.wall_chain import rasterise_rings
 from radiodiff.inverse.walls import (
-    MAX_LOG_EVIDENCE,
     building_evidence,
     can_draw_walls,
     draw_walls,
@@ -99,8 +99,10 @@ def test_evidence_of_a_measurement_is_the_ratio_of_its_likelihoods():
     seen, sigma = np.ones(shape, dtype=bool), np.full(shape, SIGMA)
     found = building_evidence(np.full(shape, 0.5), outdoor, values, seen, sigma)[0]
     assert found[0] < -2.0
-    assert found[1] == MAX_LOG_EVIDENCE
-    assert found[2] == MAX_LOG_EVIDENCE  # unlike the street, but 8 sigma from a building
+    assert found[1] == constants().walls.max_log_evidence
+    assert (
+        found[2] == constants().walls.max_log_evidence
+    )  # unlike the street, but 8 sigma from a building
     # Noise as large as the step tells nothing; nor does a pixel without a measurement and opinion.
     blind = building_evidence(np.full(shape, 0.5), outdoor, values, seen, np.full(shape, 3.0))
     assert np.abs(blind).max() < 0.5

@@ -63,6 +63,11 @@ def test_what_does_not_fit_is_refused():
     one = maps(1, 1, 8, 8)
     with pytest.raises(InputError, match=r"prompt \(1, 3, 8, 8\)"):
         correction(one, one, maps(1, 3, 8, 8))
-    odd = maps(1, 1, 7, 8)
-    with pytest.raises(InputError, match="multiples of 2"):
-        correction(odd, odd, maps(1, 2, 7, 8))
+
+
+def test_odd_sides_are_corrected_as_the_mirrored_map_is():
+    correction = PathLossCorrection(2, width=8)
+    torch.nn.init.normal_(correction.head.weight)
+    odd = maps(1, 1, 7, 8), maps(1, 1, 7, 8), maps(1, 2, 7, 8)
+    even = [torch.cat([image, image[:, :, -2:-1]], dim=2) for image in odd]
+    torch.testing.assert_close(correction(*odd), correction(*even)[:, :, :7])

@@ -10,7 +10,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from radiodiff.data.polygons import rasterise
 from radiodiff.errors import InputError
-from radiodiff.simulate.calibration import map_error, mend_transmitter, read_maps
+from radiodiff.simulate.calibration import correct_transmitter, map_error, read_maps
 from radiodiff.simulate.city import City
 from radiodiff.simulate.dominant_path import Layout, link_gain, median_filter, path_gain
 from radiodiff.simulate.path_loss_model import constants
@@ -282,7 +282,7 @@ def test_refuses_a_bad_transmitter(layout, transmitter, message):
 
 
 def test_refuses_masks_that_do_not_fit(layout):
-    with pytest.raises(InputError, match="values must be 0 and 1"):
+    with pytest.raises(InputError, match="not a binary mask"):
         path_gain(np.full((8, 8), 255), (1, 1))
     with pytest.raises(InputError, match="shape"):
         layout.path_gain((25, 45), np.zeros((3, 3), dtype=bool))
@@ -303,7 +303,7 @@ def test_agrees_with_real_maps():
     for name in list(masks)[:24]:
         layout = Layout.from_mask(masks[name])
         for real in (real for real in maps if real.layout == name):
-            real = mend_transmitter(real, layout)
+            real = correct_transmitter(real, layout)
             errors.append(map_error(layout, real))
             seen = int(layout.line_of_sight(real.transmitter).sum())
             squares += errors[-1].line_of_sight_rmse ** 2 * seen

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -205,3 +206,19 @@ def test_tensorboard_holds_speed_memory_and_histograms(toy: ModuleType, tmp_path
     } <= set(events.Tags()["scalars"])
     assert {"weights/0.weight", "gradients/0.weight"} <= set(events.Tags()["histograms"])
     assert [event.step for event in events.Histograms("weights/0.weight")] == [1, 3]
+
+
+def test_training_in_another_thread_than_the_main_one(toy: ModuleType, tmp_path: Path) -> None:
+    errors: list[BaseException] = []
+
+    def train() -> None:
+        try:
+            toy.run(tmp_path, 2)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert not errors
+    assert steps_in(tmp_path / "checkpoints") == [2]

@@ -149,7 +149,7 @@ class Cells:
         item = dataset[index]
         truth, buildings = model_to_gray(item["gain"][0]), item["buildings"][0]
         where = ~buildings if conventions.pixels == "outdoor" else None
-        values = score_maps(gray, truth, conventions, where)
+        values = score_maps(gray, truth, conventions, where, dataset.scale)
         own = _mask_path(folder / f"{name}.png")
         if tau is None and own.is_file():
             shadows = read_mask(own, dataset.shape)

@@ -19,9 +19,9 @@ from radiodiff.data.splits import Part
 from radiodiff.errors import InputError
 from radiodiff.experiments.batches import WithheldError, make_batch
 from radiodiff.experiments.methods import load_method, open_for
-from radiodiff.experiments.reproduce.sources import import_modules
 from radiodiff.experiments.settings import MethodSettings
 from radiodiff.memory import peak_memory
+from radiodiff.plugins import import_modules
 
 MEBIBYTE = 1024**2
 
@@ -115,7 +115,7 @@ def _synchronise(device: torch.device) -> None:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

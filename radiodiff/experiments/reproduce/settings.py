@@ -261,6 +261,19 @@ class ReproduceConfig(Settings):
                         )
         return self
 
+    @model_validator(mode="after")
+    def _threshold_once(self) -> ReproduceConfig:
+        for name, shown in {**self.tables, **self.figures}.items():
+            if (
+                isinstance(shown, (ScoreTable, CurvesFigure))
+                and self.data.threshold == shown.conventions.threshold == "thr2"
+            ):
+                raise ValueError(
+                    f"{name}: conventions.threshold: data.threshold=thr2 has stretched the maps "
+                    "already"
+                )
+        return self
+
     def rows(self, shown: Shown) -> tuple[str, ...]:
         """Return the methods of a table or figure in order."""
         return (*shown.methods, *self.own_methods)

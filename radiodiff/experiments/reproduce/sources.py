@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from radiodiff.experiments.fingerprints import (
     digest_folder,
     digest_of,
 )
-from radiodiff.experiments.methods import Method, import_here, load_method
+from radiodiff.experiments.methods import Method, load_method
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig
 from radiodiff.experiments.reproduce.training import load_stage, train_method
 from radiodiff.experiments.settings import MethodSettings, SamplingSettings
+from radiodiff.plugins import import_modules
 from radiodiff.simulate.tree import MANIFEST
 from radiodiff.weight_sources import find_weights
 
@@ -89,19 +89,6 @@ def find_source(entry: MethodEntry, config: ReproduceConfig) -> Source:
 def is_simulated(root: Path) -> bool:
     """Whether a tree was written by scripts/simulate.py."""
     return (root / MANIFEST).is_file()
-
-
-def import_modules(names: Iterable[str]) -> None:
-    """Import modules that register methods.
-
-    Raises:
-        InputError: one cannot be imported.
-    """
-    for name in names:
-        try:
-            import_here(name)
-        except (ImportError, SyntaxError) as error:
-            raise InputError(f"imports: {name!r} cannot be imported ({error})") from None
 
 
 def check_names(config: ReproduceConfig) -> None:

@@ -61,6 +61,7 @@ def estimates(
             found[0].names,
             shown.interval,
             shown.conventions.averaging,
+            torch.stack([run.values["truth_power"] for run in found]),
         )
         for metric in metrics
         if not (
@@ -177,10 +178,15 @@ def _conventions_note(conventions: MetricConfig) -> str:
     window = {"uniform": "uniform 7 x 7", "gaussian": "Gaussian 11 x 11"}
     averaging = {
         "maps": "means of the values of each map",
-        "pooled": "PSNR and RMSE of the mean squared error of all maps",
+        "pooled": "NMSE, PSNR and RMSE of the sums over all maps",
+    }
+    threshold = {
+        "none": "gray as stored",
+        "thr2": "gray clipped at the noise floor and stretched, max(0, gray - 0.2) / 0.8",
     }
     return (
-        f"Conventions: RMSE in {_RMSE_LABELS[conventions.rmse_unit][6:-1]}, PSNR peak "
+        f"Conventions: {threshold[conventions.threshold]}, "
+        f"RMSE in {_RMSE_LABELS[conventions.rmse_unit][6:-1]}, PSNR peak "
         f"{peak[conventions.psnr_peak]}, SSIM window {window[conventions.ssim_window]}, "
         f"{conventions.pixels} pixels, {averaging[conventions.averaging]}."
     )

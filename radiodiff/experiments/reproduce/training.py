@@ -14,7 +14,8 @@ from radiodiff.training.baselines.experiment import train_baseline
 from radiodiff.training.baselines.settings import BaselineExperiment
 from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.decoder import DecoderTask
-from radiodiff.training.experiments import MAY_DIFFER_ON_RESUME, train_stage
+from radiodiff.training.experiments import train_stage
+from radiodiff.training.resuming import CHANGES_NO_STEP
 from radiodiff.training.settings import (
     DecoderExperiment,
     Experiment,
@@ -108,6 +109,6 @@ def _finished(experiment: Experiment) -> bool:
     if not (output / "model").is_dir():
         return False
     if (output / "config.yaml").is_file():
-        open_run_directory(output, experiment, MAY_DIFFER_ON_RESUME)
+        open_run_directory(output, experiment, CHANGES_NO_STEP)
     step = newest_step(output / "checkpoints")
     return step is None or step >= experiment.train.steps

@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from scipy.linalg import lapack
+from scipy.optimize import minimize
 
 from radiodiff.inverse.field.samples import Runs
 
 STEPS = 40
-LEARNING_RATE = 0.12
+"""Evaluations of the likelihood."""
+MAX_DEVIATIONS = 7.0
+"""Bounds of the logarithms of the parameters around their prior medians."""
 DRIFT_ROWS = 8.0
 """Prior median of the drift's correlation length along the track, rows."""
 DRIFT_SHARE = 1 / 12
@@ -133,65 +136,54 @@ def fit_covariance(
     """
     chosen = choose_subset(runs, max_samples, rng, track=track)
     xy, weight = runs.xy[chosen], runs.count[chosen] / noise_factor[chosen]
-    values = torch.as_tensor(residual[chosen], dtype=torch.float64)
+    values = residual[chosen]
     variance = max(float(np.var(residual)), 1e-3)
     lengths = np.geomspace(
         max(3 * runs.spacing, runs.extent / 100), max(runs.extent / 6, 6 * runs.spacing), scales
     )
-    squares = [_squared_distance(xy)] * scales
-    start = [math.log(length) for length in lengths]
-    start += [math.log(0.4 * variance / scales)] * scales + [math.log(0.2 * variance)]
+    # Parameters are logarithms: lengths, variances, nugget, then those of shadow or drift.
+    start = [*np.log(lengths), *[math.log(0.4 * variance / scales)] * scales]
+    start.append(math.log(0.2 * variance))
     spread = [1.0] * scales + [1.5] * scales + [1.5]
-    shadow_at = len(start)
+    distance = np.sqrt(_squared_distance(xy))
+    parts = [_Part(scales + s, ((s, distance**2),), 0.0) for s in range(scales)]
+    extra = len(start)
+    metres = DRIFT_SHARE * runs.extent
     if transmitter is not None:
         polar = _polar(xy, transmitter)
-        angle2, log2 = _squared_distance(polar[:, :2]), _squared_distance(polar[:, 2:])
+        angle, log_distance = _squared_distance(polar[:, :2]), _squared_distance(polar[:, 2:])
         start += [math.log(0.3 * variance), math.log(0.4), math.log(0.7)]
         spread += [1.5, 0.7, 0.7]
+        parts.append(_Part(extra, ((extra + 1, angle), (extra + 2, log_distance)), 0.0))
     drift_at = len(start)
-    metres = DRIFT_SHARE * runs.extent
     if track:
-        track2 = _squared_distance(runs.track[chosen, None])
-        drift2 = _squared_distance(xy) / metres**2
+        rows = _squared_distance(runs.track[chosen, None])
         start += [math.log(0.15 * variance), math.log(DRIFT_ROWS)]
         spread += [1.5, 0.7]
-    centre = torch.tensor(start, dtype=torch.float64)
-    deviation = torch.tensor(spread, dtype=torch.float64)
-    raw = centre.clone().requires_grad_(True)
-    inverse_weight = torch.as_tensor(1.0 / weight, dtype=torch.float64)
+        parts.append(_Part(drift_at, ((drift_at + 1, rows),), (distance / metres) ** 2))
+    centre, deviation = np.array(start), np.array(spread)
     repeats = runs.repeats * len(chosen) / len(runs.xy)
-    both = torch.stack([values, torch.ones_like(values)], dim=1)
-    optimiser = torch.optim.Adam([raw], lr=LEARNING_RATE)
-    offset = 0.0
-    for step in range(STEPS):
-        optimiser.param_groups[0]["lr"] = LEARNING_RATE * (1 - 0.9 * step / STEPS)
-        p = raw.exp()
-        nugget = p[2 * scales]
-        matrix = torch.diag(nugget * inverse_weight + JITTER * variance)
-        for s in range(scales):
-            matrix = matrix + p[scales + s] * torch.exp(-squares[s].sqrt() / p[s])
-        if transmitter is not None:
-            v, angle, log_distance = p[shadow_at : shadow_at + 3]
-            matrix = matrix + v * torch.exp(
-                -(angle2 / angle**2 + log2 / log_distance**2 + 1e-12).sqrt()
-            )
-        if track:
-            v, rows = p[drift_at : drift_at + 2]
-            matrix = matrix + v * torch.exp(-(track2 / rows**2 + drift2 + 1e-12).sqrt())
-        factor = torch.linalg.cholesky(matrix)
-        white = torch.linalg.solve_triangular(factor, both, upper=False)
-        information = white[:, 1] @ white[:, 1]
-        projected = white[:, 0] @ white[:, 1]
-        loss = 0.5 * (white[:, 0] @ white[:, 0] - projected**2 / information)
-        loss = loss + torch.log(torch.diagonal(factor)).sum() + 0.5 * torch.log(information)
-        if repeats > 0:
-            loss = loss + 0.5 * repeats * (raw[2 * scales] + runs.scatter / runs.repeats / nugget)
-        loss = loss + 0.5 * (((raw - centre) / deviation) ** 2).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        offset = float((projected / information).detach())
-    fitted = raw.detach().exp().tolist()
+    scatter = runs.scatter / runs.repeats if runs.repeats else 0.0
+
+    def loss(raw: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient, _ = _negative_likelihood(
+            raw, values, 1.0 / weight, parts, 2 * scales, JITTER * variance
+        )
+        away = (raw - centre) / deviation
+        within = scatter / math.exp(raw[2 * scales])
+        value += 0.5 * float(away @ away) + 0.5 * repeats * (raw[2 * scales] + within)
+        gradient += away / deviation
+        gradient[2 * scales] += 0.5 * repeats * (1.0 - within)
+        return value, gradient
+
+    bounds = list(zip(centre - MAX_DEVIATIONS, centre + MAX_DEVIATIONS, strict=True))
+    found = minimize(
+        loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": STEPS}
+    ).x
+    offset = _negative_likelihood(
+        found, values, 1.0 / weight, parts, 2 * scales, JITTER * variance
+    )[2]
+    fitted = np.exp(found).tolist()
     return (
         Covariance(
             lengths=tuple(fitted[:scales]),
@@ -199,7 +191,7 @@ def fit_covariance(
             nugget=fitted[2 * scales],
             shadow=None
             if transmitter is None
-            else (fitted[shadow_at], fitted[shadow_at + 1], fitted[shadow_at + 2]),
+            else (fitted[extra], fitted[extra + 1], fitted[extra + 2]),
             transmitter=(0.0, 0.0)
             if transmitter is None
             else (float(transmitter[0]), float(transmitter[1])),
@@ -209,7 +201,61 @@ def fit_covariance(
     )
 
 
-def _squared_distance(points: np.ndarray) -> torch.Tensor:
-    """(N, N) squared distances, dB-free."""
-    difference = torch.as_tensor(points[:, None] - points[None], dtype=torch.float64)
-    return (difference**2).sum(-1)
+@dataclass(frozen=True)
+class _Part:
+    """A component variance * exp(-distance) of a covariance under estimation."""
+
+    variance: int
+    """Which parameter is the logarithm of its variance."""
+    axes: tuple[tuple[int, np.ndarray], ...]
+    """Which parameter is the logarithm of a length, and (N, N) squared distances along it."""
+    fixed: np.ndarray | float
+    """(N, N) squared distances in lengths that are not estimated."""
+
+
+def _negative_likelihood(
+    raw: np.ndarray,
+    values: np.ndarray,
+    noise: np.ndarray,
+    parts: list[_Part],
+    nugget: int,
+    jitter: float,
+) -> tuple[float, np.ndarray, float]:
+    """Negative logarithm of the restricted likelihood, its gradient, and the estimated mean.
+
+    The gradient is tr(P dK) / 2 - (P y)' dK (P y) / 2, where P projects the mean out (Patterson
+    and Thompson, 1971).
+    """
+    parameters = np.exp(raw)
+    matrix = np.diag(parameters[nugget] * noise + jitter)
+    covariances = []
+    for part in parts:
+        squared = part.fixed + sum(axis / parameters[at] ** 2 for at, axis in part.axes)
+        distance = np.sqrt(squared)
+        covariance = parameters[part.variance] * np.exp(-distance)
+        matrix += covariance
+        covariances.append((distance, covariance))
+    factor, _ = lapack.dpotrf(matrix, lower=1)
+    inverse, _ = lapack.dpotri(factor, lower=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    ones = inverse.sum(axis=1)
+    information = float(ones.sum())
+    offset = float(ones @ values) / information
+    projected = inverse @ (values - offset)
+    value = 0.5 * float(values @ projected) + float(np.log(np.diag(factor)).sum())
+    value += 0.5 * math.log(information)
+    slope = 0.5 * (inverse - np.outer(ones, ones) / information - np.outer(projected, projected))
+    gradient = np.zeros(len(raw))
+    gradient[nugget] = parameters[nugget] * float(np.diag(slope) @ noise)
+    for part, (distance, covariance) in zip(parts, covariances, strict=True):
+        weighted = slope * covariance
+        gradient[part.variance] = weighted.sum()
+        weighted /= np.maximum(distance, 1e-12)
+        for at, axis in part.axes:
+            gradient[at] = np.vdot(weighted, axis) / parameters[at] ** 2
+    return value, gradient, offset
+
+
+def _squared_distance(points: np.ndarray) -> np.ndarray:
+    """(N, N) squared distances."""
+    return ((points[:, None] - points[None]) ** 2).sum(axis=-1)

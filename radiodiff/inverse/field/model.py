@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from radiodiff.inverse.field.validation import Average, fit_average, leave_out, 
 PATCH_POSITIONS = 16
 """Positions that share their neighbours where many are predicted."""
 MANY = 20_000
+MIN_WEIGHT = 0.08
+"""A candidate that has less weight at every distance is left out: maps take less time."""
 MIN_SAMPLES = 12
 """Fewer samples are not cross-validated."""
 
@@ -37,6 +39,8 @@ class FieldPrediction:
     q95: np.ndarray
     distance: np.ndarray
     """To the nearest sample, metres."""
+    map_std: np.ndarray
+    """Standard deviation of the map, the noise of a sample left out."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Field:
     average: Average
     trend: LogDistance | None
     nugget: float
-    """Variance of the noise of one sample, dB^2."""
+    """Variance of the noise of one sample, dB^2: of the candidates, averaged with their weights."""
     validation: CrossValidation | None
     """None where there are too few samples."""
 
@@ -93,8 +97,14 @@ class Field:
         distance = self.samples.positions.tree.query(xy)[0]
         average, std = self.average.combine(mean, variance, distance)
         scale, low, high = self.average.calibration(distance)
+        noise = self.average.weights(distance) @ _nuggets(self.candidates)
         return FieldPrediction(
-            average, scale * std, average + low * std, average + high * std, distance
+            mean=average,
+            std=scale * std,
+            q05=average + low * std,
+            q95=average + high * std,
+            distance=distance,
+            map_std=scale * np.sqrt(std**2 - noise),
         )
 
 
@@ -134,12 +144,18 @@ def fit_field(
     samples = weigh_samples(positions, rows)
     candidates, trend = fit_candidates(samples, rng, covariates)
     spacing, extent = positions.spacing, positions.extent
-    nugget = candidates[1].covariance.nugget
     if len(values) < MIN_SAMPLES:
         kept = candidates[:3]
+        nugget = float(_nuggets(kept).mean())
         return Field(samples, kept, _equal(len(kept), spacing, extent), trend, nugget, None)
     found = leave_out(xy, values, samples, candidates, rng)
     average = fit_average(found, spacing, extent)
+    heavy = average.weights(found.distance).max(axis=0) >= MIN_WEIGHT
+    heavy[0] = True  # kriging is compared with
+    if not heavy.all():
+        candidates = [c for c, kept in zip(candidates, heavy, strict=True) if kept]
+        found = replace(found, mean=found.mean[:, heavy], variance=found.variance[:, heavy])
+        average = fit_average(found, spacing, extent)
     weights = average.weights(found.distance)
     mean, std = average.combine(found.mean, found.variance, found.distance)
     _, low, high = average.calibration(found.distance)
@@ -165,7 +181,13 @@ def fit_field(
         kriging_coverage90=both(kriging_inside),
         weights={c.name: both(weights[:, i]) for i, c in enumerate(candidates)},
     )
+    scale = average.calibration(found.distance)[0]
+    nugget = float((scale**2 * (weights @ _nuggets(candidates)))[found.random].mean())
     return Field(samples, candidates, average, trend, nugget, validation)
+
+
+def _nuggets(candidates: Sequence[Candidate]) -> np.ndarray:
+    return np.array([candidate.covariance.nugget for candidate in candidates])
 
 
 def _equal(candidates: int, spacing: float, extent: float) -> Average:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from scipy.optimize import minimize
+from scipy.stats import norm
 
 from radiodiff.inverse.field.candidates import Candidate, Samples, predict_candidate
 from radiodiff.inverse.field.samples import Runs, merge_positions, merge_rows
@@ -18,10 +19,9 @@ BLOCKS = (40, 20, 10)
 TARGETS = 500
 """Samples that are predicted per way of leaving out."""
 RIDGE = 0.01
-HEAD_START = 1.0
+HEAD_START = 4.0
 """Logit that the first candidate, kriging, has before the errors are looked at: a gain that
 cross-validation does not show clearly is not taken."""
-STEPS = 150
 KNOTS = 7
 PRIOR_RESIDUALS = 15.0
 """Weight of the normal distribution in the calibration, residuals."""
@@ -135,9 +135,7 @@ class Average:
 
     def weights(self, distance: np.ndarray) -> np.ndarray:
         """Return (N, C) weights at (N,) distances in metres."""
-        logits = _basis(self.scaled(distance)) @ self.coefficients
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return weights / weights.sum(axis=1, keepdims=True)
+        return _softmax(_basis(self.scaled(distance)) @ self.coefficients)
 
     def combine(
         self, mean: np.ndarray, variance: np.ndarray, distance: np.ndarray
@@ -162,6 +160,11 @@ def _scaled(distance: np.ndarray, spacing: float, reach: float) -> np.ndarray:
     return 2.0 * np.log1p(distance / spacing) / np.log1p(reach / spacing) - 1.0
 
 
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def _basis(t: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(t), np.clip(t, -1.0, 1.2)], axis=1)
 
@@ -174,33 +177,35 @@ def fit_average(found: Predictions, spacing: float, extent: float) -> Average:
     """
     reach = max(extent / 10, 2 * spacing)
     t = _scaled(found.distance, spacing, reach)
-    basis = torch.as_tensor(_basis(t))
-    error = torch.as_tensor(found.value[:, None] - found.mean)
-    scale = max(float((error.mean(dim=1) ** 2).mean()), 1e-9)
-    prior = torch.zeros(2, error.shape[1], dtype=torch.float64)
+    basis = _basis(t)
+    error = found.value[:, None] - found.mean
+    scale = max(float((error.mean(axis=1) ** 2).mean()), 1e-9)
+    prior = np.zeros((2, error.shape[1]))
     prior[0, 0] = HEAD_START
-    raw = prior.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([raw], lr=0.1)
-    for step in range(STEPS):
-        optimiser.param_groups[0]["lr"] = 0.1 * (1 - 0.9 * step / STEPS)
-        mixed = (torch.softmax(basis @ raw, dim=1) * error).sum(dim=1)
-        loss = (8.0 * ((1.0 + mixed**2 / scale / 4.0).sqrt() - 1.0)).mean()
-        loss = loss + RIDGE * ((raw - prior) ** 2).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+
+    def loss(raw: np.ndarray) -> tuple[float, np.ndarray]:
+        coefficients = raw.reshape(prior.shape)
+        weights = _softmax(basis @ coefficients)
+        mixed = (weights * error).sum(axis=1)
+        root = np.sqrt(1.0 + mixed**2 / scale / 4.0)
+        away = coefficients - prior
+        value = 8.0 * (root - 1.0).mean() + RIDGE * (away**2).mean()
+        slope = 2.0 * mixed / scale / root / len(mixed)
+        logits = slope[:, None] * weights * (error - mixed[:, None])
+        gradient = basis.T @ logits + 2.0 * RIDGE * away / away.size
+        return float(value), gradient.reshape(-1)
+
+    fitted = minimize(loss, prior.reshape(-1), jac=True, method="L-BFGS-B").x.reshape(prior.shape)
     knots = np.unique(np.quantile(t, np.linspace(0.02, 0.98, KNOTS)))
     neutral = np.ones(len(knots))
-    average = Average(
-        raw.detach().numpy(), spacing, reach, knots, neutral, -1.645 * neutral, 1.645 * neutral
-    )
+    average = Average(fitted, spacing, reach, knots, neutral, -1.645 * neutral, 1.645 * neutral)
     mean, std = average.combine(found.mean, found.variance, found.distance)
     return _calibrate(average, (found.value - mean) / std, t)
 
 
 def _calibrate(average: Average, residual: np.ndarray, t: np.ndarray) -> Average:
     """Set scale and quantiles at every knot from the standardised residuals near it."""
-    normal = np.sqrt(2) * torch.erfinv(torch.linspace(-0.99, 0.99, 100)).double().numpy()
+    normal = norm.ppf(np.linspace(0.005, 0.995, 100))
     values = np.r_[residual, normal]
     order = np.argsort(values)
     limit = 4.0 * 1.4826 * float(np.median(np.abs(residual)))  # gross errors set no scale

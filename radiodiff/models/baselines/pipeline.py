@@ -14,7 +14,7 @@ import radiodiff
 from radiodiff.data.measurements import Measurements
 from radiodiff.data.prompts import PAPER_PROMPT, check_features
 from radiodiff.errors import InputError
-from radiodiff.models.loading import check_weights, read_index
+from radiodiff.models.loading import load_component, read_index
 from radiodiff.units import model_to_gray
 from radiodiff.weight_sources import find_weights
 
@@ -54,14 +54,14 @@ class BaselinePipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | Path, torch_dtype: torch.dtype | None = None
+        cls, directory: str | Path, dtype: torch.dtype | None = None
     ) -> BaselinePipeline:
         """Load what ``save_pretrained`` wrote.
 
         Args:
             directory: holds ``model_index.json`` and the folder ``network``; or a name of weights
                 (:func:`radiodiff.weight_sources.find_weights`).
-            torch_dtype: dtype of the network; None keeps that of the files.
+            dtype: precision of the network; None keeps that of the files.
 
         Raises:
             InputError: the directory is no saved BaselinePipeline.
@@ -74,13 +74,7 @@ class BaselinePipeline(DiffusionPipeline):
             raise InputError(
                 f"{directory}: found the network {config['network']}, expected one of radiodiff"
             )
-        dtype = {} if torch_dtype is None else {"torch_dtype": torch_dtype}
-        try:
-            network = network_class.from_pretrained(directory / "network", **dtype)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{directory / 'network'}: cannot be loaded ({reason})") from None
-        check_weights(network, directory / "network")
+        network = load_component(network_class, directory / "network", dtype)
         return cls(network, config["prompt_features"], config["takes_measurements"])
 
     @torch.inference_mode()

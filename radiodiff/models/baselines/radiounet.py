@@ -10,9 +10,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
+from radiodiff.models.padding import crop, pad_to_multiple
 
 STRIDE = 64
-"""Sides of a map must be divisible by this: six poolings."""
+"""Maps are extended to multiples of this: six poolings."""
 
 # Kernel and pooling of the nine encoder scales, from fine to coarse.
 _ENCODER = ((3, 1), (5, 2), (5, 2), (5, 1), (5, 2), (3, 1), (5, 2), (5, 2), (5, 2))
@@ -60,7 +61,9 @@ class UNet(nn.Module):
         self.out.bias = nn.Parameter(torch.full((1,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, H, W) to (B, 1, H, W), at least 0."""
+        """Map (B, in_channels, H, W) of any size to (B, 1, H, W), at least 0."""
+        size = x.shape[-2:]
+        x = pad_to_multiple(x, STRIDE)
         skips = []
         h = x
         for level in self.encoder:
@@ -70,7 +73,7 @@ class UNet(nn.Module):
         for level in self.decoder[1:]:
             h = level(torch.cat((h, skips.pop()), dim=1))
         h = self.head(torch.cat((h, skips.pop(), x), dim=1)).relu()
-        return self.out(torch.cat((h, x), dim=1)).relu()
+        return crop(self.out(torch.cat((h, x), dim=1)).relu(), size)
 
 
 def _up(in_channels: int, out_channels: int, kernel: int, scale: int) -> nn.Module:
@@ -113,22 +116,17 @@ class RadioUNet(ModelMixin, ConfigMixin):
         """Predict gray maps.
 
         Args:
-            x: input channels (B, in_channels, H, W), sides divisible by 64. The authors' weights
-                expect 0 and 1 for masks.
+            x: input channels (B, in_channels, H, W); sides that are no multiples of 64 are
+                extended to such ones. The authors' weights expect 0 and 1 for masks.
 
         Returns:
             The outputs of the first and of the second U-Net, (B, 1, H, W), at least 0.
 
         Raises:
-            InputError: another number of channels, or sides that do not divide.
+            InputError: another number of channels.
         """
         channels = self.config.in_channels
         if x.ndim != 4 or x.shape[1] != channels:
             raise InputError(f"input: expected (B, {channels}, H, W), found {tuple(x.shape)}")
-        if x.shape[-2] % STRIDE or x.shape[-1] % STRIDE:
-            raise InputError(
-                f"input: found {x.shape[-2]} x {x.shape[-1]} pixels, sides must be multiples of "
-                f"{STRIDE}"
-            )
         first = self.first(x)
         return first, self.second(torch.cat((first.detach(), x), dim=1))

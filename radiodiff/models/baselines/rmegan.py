@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from radiodiff.errors import InputError
-from radiodiff.models.baselines.radiounet import STRIDE, UNet
+from radiodiff.models.baselines.radiounet import UNet
 from radiodiff.models.baselines.settings import GeneratorWeights
 
 LEVELS = 256.0
@@ -67,20 +67,17 @@ class RMEGANGenerator(ModelMixin, ConfigMixin):
         """Predict gray maps.
 
         Args:
-            x: input channels (B, in_channels, H, W), sides divisible by 64.
+            x: input channels (B, in_channels, H, W) of any size.
 
         Returns:
             (B, 1, H, W), at least 0.
 
         Raises:
-            InputError: another number of channels, or sides that do not divide.
+            InputError: another number of channels.
         """
         channels = self.config.in_channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[-2] % STRIDE or x.shape[-1] % STRIDE:
-            raise InputError(
-                f"input: expected (B, {channels}, H, W) with sides that are multiples of {STRIDE}, "
-                f"found {tuple(x.shape)}"
-            )
+        if x.ndim != 4 or x.shape[1] != channels:
+            raise InputError(f"input: expected (B, {channels}, H, W), found {tuple(x.shape)}")
         return self.unet(x)
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from radiodiff.errors import InputError
 from radiodiff.models.baselines.selective_scan import SelectiveStateSpace
+from radiodiff.models.padding import crop, pad_to_multiple
 
 
 class BiSSM(nn.Module):
@@ -127,23 +128,20 @@ class UVMNet(ModelMixin, ConfigMixin):
         """Predict gray maps.
 
         Args:
-            x: input channels (B, in_channels, H, W), sides divisible by 2^(scales - 1).
+            x: input channels (B, in_channels, H, W); sides that are no multiples of
+                2^(scales - 1) are extended to such ones.
 
         Returns:
             (B, 1, H, W), not clipped.
 
         Raises:
-            InputError: another number of channels, or sides that do not divide.
+            InputError: another number of channels.
         """
         channels, stride = self.config.in_channels, 2 ** (len(self.encoder) - 1)
         if x.ndim != 4 or x.shape[1] != channels:
             raise InputError(f"input: expected (B, {channels}, H, W), found {tuple(x.shape)}")
-        if x.shape[-2] % stride or x.shape[-1] % stride:
-            raise InputError(
-                f"input: found {x.shape[-2]} x {x.shape[-1]} pixels, sides must be multiples of "
-                f"{stride}"
-            )
-        h, skips = x, []
+        size = x.shape[-2:]
+        h, skips = pad_to_multiple(x, stride), []
         for level, block in enumerate(self.encoder):
             h = block(functional.max_pool2d(h, 2) if level else h)
             skips.append(h)
@@ -151,7 +149,7 @@ class UVMNet(ModelMixin, ConfigMixin):
         for block in self.decoder:
             skip = skips.pop()
             h = block(torch.cat((skip, _resize(h, skip.shape[-2:])), dim=1))
-        return self.out(h)
+        return crop(self.out(h), size)
 
 
 def _resize(x: Tensor, size: Sequence[int]) -> Tensor:

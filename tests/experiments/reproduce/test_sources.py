@@ -6,9 +6,10 @@ import yaml
 
 from radiodiff.errors import InputError
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig
-from radiodiff.experiments.reproduce.sources import Source, find_source, import_modules
+from radiodiff.experiments.reproduce.sources import Source, find_source
 from radiodiff.models.baselines.pipeline import BaselinePipeline
 from radiodiff.models.baselines.uvmnet import UVMNet
+from radiodiff.plugins import import_modules
 
 TABLE = {
     "kind": "cost",

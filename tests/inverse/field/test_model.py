@@ -39,6 +39,21 @@ def test_held_out_samples_are_within_the_intervals(survey, fitted):
     assert 0.86 <= fitted.validation.coverage90[0] <= 0.94
 
 
+def test_std_of_the_map_is_its_error_and_the_noise_is_that_of_samples():
+    rng = np.random.default_rng(3)
+    xy = rng.uniform(0, 250, (700, 2))
+    apart = np.linalg.norm(xy[:, None] - xy[None], axis=-1)
+    level = np.linalg.cholesky(36 * np.exp(-apart / 40) + 1e-6 * np.eye(700)) @ rng.normal(size=700)
+    found = fit_field(xy[:400], -80 + level[:400] + rng.normal(0, 3, 400))
+    predicted = found.predict(xy[400:])
+    error = predicted.mean - (-80 + level[400:])
+    assert found.nugget**0.5 == pytest.approx(3.0, rel=0.25)
+    assert np.sqrt(np.mean(predicted.map_std**2)) == pytest.approx(
+        np.sqrt(np.mean(error**2)), rel=0.25
+    )
+    assert np.mean(np.abs(error) < 1.645 * predicted.map_std) == pytest.approx(0.9, abs=0.06)
+
+
 def test_gross_errors_are_trusted_less(survey, fitted):
     _, values, clean = survey
     factor = fitted.samples.noise_factor(fitted.samples.rows)

@@ -99,10 +99,15 @@ def test_saved_and_loaded(network: UVMNet, tmp_path) -> None:
         assert torch.equal(loaded(x), network(x))
 
 
+def test_sides_that_do_not_divide_are_mirrored_and_cropped(network: UVMNet) -> None:
+    x = noise(1, 2, 16, 18)
+    extended = torch.nn.functional.pad(x, (0, 2, 0, 0), mode="reflect")
+    with torch.no_grad():
+        assert torch.equal(network(x), network(extended)[..., :18])
+
+
 def test_refuses_what_does_not_fit(network: UVMNet) -> None:
     with pytest.raises(InputError, match=r"expected \(B, 2, H, W\), found \(1, 3, 16, 16\)"):
         network(noise(1, 3, 16, 16))
-    with pytest.raises(InputError, match="found 16 x 18 pixels, sides must be multiples of 4"):
-        network(noise(1, 2, 16, 18))
     with pytest.raises(InputError, match=r"the last two must be equal, found \(4, 8\)"):
         UVMNet(widths=(4, 8))

@@ -1,0 +1,142 @@
+"""Radio maps of a city that nobody has measured or simulated: buildings in, maps in dB out."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from radiodiff.cli import open_run_directory, provenance
+from radiodiff.data import geodesy
+from radiodiff.data.images import read_mask, write_gray
+from radiodiff.data.prompts import check_transmitter
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.errors import InputError
+from radiodiff.experiments.settings import CityMaps, GenerateConfig
+from radiodiff.files import replacing, write_json
+from radiodiff.processes import join_processes
+from radiodiff.simulate import geojson
+from radiodiff.simulate.city import City
+from radiodiff.training.stream import mix_seed
+
+MAX_SIDE = 2048
+"""Pixels; longer sides do not fit into the memory of most machines."""
+
+
+def generate_city_maps(config: GenerateConfig) -> Path:
+    """Generate the maps of a city; return the folder of the maps.
+
+    ``maps/{transmitter}.npz`` holds ``path_gain_db`` and ``gray`` (H, W) float32, ``buildings`` and
+    ``transmitter``; beside it are a PNG of 16 bits and, for a city in degrees and with rasterio
+    installed, a GeoTIFF of the path gain in dB.
+
+    Raises:
+        InputError: the buildings cannot be read or are too large, a transmitter is off the map or
+            in a building, or the model is missing.
+    """
+    city = config.city
+    assert city is not None
+    buildings, bounds = read_city(city)
+    for position in city.transmitters:
+        check_transmitter(position, buildings, "city.transmitters")
+    state = join_processes()
+    pipeline = RadioDiffPipeline.from_pretrained(config.model, getattr(torch, config.dtype))
+    pipeline.to(state.device)
+    pipeline.set_progress_bar_config(disable=True)
+    directory = open_run_directory(config.output, config, ("batch_size",))
+    write_json(directory / "made_by.json", provenance(config, state.device))
+    maps = directory / "maps"
+    bar = tqdm(total=len(city.transmitters), desc="generate", unit="map")
+    for start in range(0, len(city.transmitters), config.batch_size):
+        positions = city.transmitters[start : start + config.batch_size]
+        numbers = range(start, start + len(positions))
+        output = pipeline(
+            buildings,
+            positions,
+            num_inference_steps=config.num_inference_steps,
+            generator=[torch.Generator().manual_seed(mix_seed(config.seed, n)) for n in numbers],
+            mode=config.mode,
+            zero_buildings=config.zero_buildings,
+            resolution_m=city.resolution_m,
+        )
+        for number, position, gray, gain_db in zip(
+            numbers, positions, output.gray.cpu(), output.path_gain_db.cpu(), strict=True
+        ):
+            with replacing(maps / f"{number}.npz") as temporary, temporary.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    path_gain_db=gain_db.numpy(),
+                    gray=gray.numpy(),
+                    buildings=buildings,
+                    transmitter=position,
+                )
+            write_gray(maps / f"{number}.png", gray.numpy())
+            if bounds is not None:
+                write_geotiff(maps / f"{number}.tif", gain_db.numpy(), bounds)
+            bar.update()
+    bar.close()
+    return maps
+
+
+def read_city(city: CityMaps) -> tuple[np.ndarray, geojson.Bounds | None]:
+    """Read the buildings of a city.
+
+    Returns:
+        (H, W) bool, and west, south, east, north in degrees for a GeoJSON file.
+
+    Raises:
+        InputError: the file cannot be read, or the map has more than ``MAX_SIDE`` pixels a side.
+    """
+    if city.buildings.suffix.lower() == ".png":
+        mask, bounds = read_mask(city.buildings), None
+        size = mask.shape
+    else:
+        features = geojson.read_features(city.buildings)
+        if not features:
+            raise InputError(f"{city.buildings}: holds no features")
+        bounds = city.bounds or geojson.bounds_of(features)
+        width, height = geojson.area_of(bounds, str(city.buildings)).extent_m
+        size = (round(height), round(width))
+    if max(size) > MAX_SIDE:
+        raise InputError(
+            f"{city.buildings}: {size[0]} x {size[1]} pixels, at most {MAX_SIDE} a side; cut a "
+            "part out (city.bounds)"
+        )
+    if bounds is not None:
+        mask = City.from_geojson(city.buildings, bounds=bounds).building_mask
+    return mask, bounds
+
+
+def write_geotiff(path: Path, gain_db: np.ndarray, bounds: geojson.Bounds) -> bool:
+    """Write path gain as GeoTIFF in longitude and latitude, if rasterio is installed.
+
+    Returns:
+        Whether the file was written.
+    """
+    if importlib.util.find_spec("rasterio") is None:
+        return False
+    import rasterio
+    from rasterio.transform import from_bounds
+
+    height, width = gain_db.shape
+    with (
+        replacing(path) as temporary,
+        rasterio.open(
+            temporary,
+            "w",
+            driver="GTiff",
+            height=height,
+            width=width,
+            count=1,
+            dtype="float32",
+            crs=geodesy.WGS84,
+            transform=from_bounds(*bounds, width, height),
+            compress="deflate",
+        ) as file,
+    ):
+        file.write(gain_db.astype(np.float32), 1)
+        file.set_band_description(1, "path_gain_db")
+    return True
