@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from radiodiff.data.surveys.samples import SurveySamples
 from radiodiff.experiments.survey_held_out import SamplePrediction
@@ -13,6 +14,8 @@ from radiodiff.inverse.field.model import CrossValidation, Field, FieldPredictio
 
 MIN_EVIDENCE = 3.0
 """Logarithm of the Bayes factor against a constant from which a transmitter is reported."""
+BAND = 65_536
+"""Pixels predicted between two reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,23 @@ def map_field(samples: SurveySamples, seed: int) -> FieldMap:
     """Fit a field to samples and predict it at all pixels of their grid."""
     field = fit_field(samples.xy, samples.values, seed=seed)
     grid = samples.grid
-    predicted = field.predict(grid.pixel_metres().reshape(-1, 2))
+    pixels = grid.pixel_metres().reshape(-1, 2)
+    bands = np.array_split(pixels, max(1, len(pixels) // BAND))
+    parts = [field.predict(band) for band in tqdm(bands, desc="map", disable=len(bands) == 1)]
+    mean, std, q05, q95 = (
+        np.concatenate([getattr(part, name) for part in parts]).reshape(grid.shape)
+        for name in ("mean", "map_std", "q05", "q95")
+    )
     transmitter = None
     if field.trend is not None and field.trend.evidence > MIN_EVIDENCE:
         # xy are metres east and north of the centre of pixel (0, 0).
         transmitter = grid.from_metres(np.array(field.trend.transmitter))
     return FieldMap(
         field,
-        predicted.mean.reshape(grid.shape),
-        predicted.map_std.reshape(grid.shape),
-        predicted.q05.reshape(grid.shape),
-        predicted.q95.reshape(grid.shape),
+        mean,
+        std,
+        q05,
+        q95,
         transmitter,
     )
 
