@@ -14,6 +14,8 @@ from radiodiff.inverse.field.model import CrossValidation, Field, FieldPredictio
 
 MIN_EVIDENCE = 3.0
 """Logarithm of the Bayes factor against a constant from which a transmitter is reported."""
+MIN_FLOOR_SAMPLES, MIN_FLOOR_SHARE = 10, 0.03
+"""Samples of the smallest value from which they count as a receiver's floor."""
 BAND = 65_536
 """Pixels predicted between two reports of progress."""
 
@@ -58,6 +60,18 @@ def map_field(samples: SurveySamples, seed: int) -> FieldMap:
         q95,
         transmitter,
     )
+
+
+def floor_note(values: np.ndarray) -> list[str]:
+    """Say so if many samples share the smallest value, which may be the receiver's floor."""
+    lowest = float(values.min())
+    count = int((values == lowest).sum())
+    if lowest == values.max() or count < max(MIN_FLOOR_SAMPLES, MIN_FLOOR_SHARE * len(values)):
+        return []
+    return [
+        f"{count} of {len(values)} samples have the smallest value, {lowest:g}: if that is the "
+        "receiver's floor, the power there may be lower than the map shows"
+    ]
 
 
 def predict_samples(field: Field, samples: SurveySamples) -> SamplePrediction:
