@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import radiodiff
 from radiodiff import shipped, weight_sources
 from radiodiff.commands import main as command
 from radiodiff.commands.configs import copy_config
@@ -192,3 +193,9 @@ def test_every_command_answers_to_help(monkeypatch, capsys):
         assert name in listed
         assert run_command(monkeypatch, *name.split(), "--help") == 0
         assert capsys.readouterr().out.startswith(f"usage: radiodiff {name} ")
+
+
+def test_the_changes_begin_with_this_version():
+    assert f"## {radiodiff.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+    project = (ROOT / "pyproject.toml").read_text()
+    assert 'version = {attr = "radiodiff.__version__"}' in project  # the only place

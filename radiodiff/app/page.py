@@ -7,6 +7,7 @@ Nothing of a visitor is kept on the server between two calls but in the visitor'
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,7 @@ def _survey_tab() -> None:
             picture = gr.Image(label="Map and standard deviation", elem_id="survey-map")
             report = gr.Markdown(elem_id="survey-report")
             files = gr.Files(label="Downloads")
+    kept_folder = gr.State(None, time_to_live=KEPT_SECONDS, delete_callback=_remove)
 
     @one_line
     def look(path: str | None) -> str:
@@ -172,9 +174,11 @@ def _survey_tab() -> None:
 
     def make(
         path: str | None,
+        before: Path | None,
         *settings: Any,
         progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
-    ) -> tuple[str, str, list[str]]:
+    ) -> tuple[str, str, list[str], Path]:
+        _remove(before)
         try:
             if path is None:
                 raise InputError("upload a table of samples first")
@@ -185,10 +189,17 @@ def _survey_tab() -> None:
         except InputError as error:
             raise gr.Error(str(error), duration=None) from None
         kept = [str(folder / name) for name in DOWNLOADS if (folder / name).is_file()]
-        return str(folder / "map.png"), survey_text(found), kept
+        return str(folder / "map.png"), survey_text(found), kept, folder
 
     table.change(look, table, said)
-    start.click(make, [table, x, y, value, kind, power], [picture, report, files])
+    inputs = [table, kept_folder, x, y, value, kind, power]
+    start.click(make, inputs, [picture, report, files, kept_folder])
+
+
+def _remove(folder: Path | None) -> None:
+    """Delete the folder of a survey's map, once it is replaced or its visitor is gone."""
+    if folder is not None:
+        shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def survey_text(report: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from shapely import Point, affinity
 
-from radiodiff.cli import open_run_directory, provenance
+from radiodiff.cli import check_run_directory, open_run_directory, provenance
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import CURVE_COLOURS, GAIN_COLOURS, save_figure
@@ -79,7 +79,8 @@ def predict_city(config: PredictConfig) -> CityMaps:
     bounds = config.bounds or geojson.bounds_of(features)
     project = geojson.area_of(bounds, str(config.city))
     step, (width, height) = config.resolution_m, project.extent_m
-    shape = (math.ceil(height / step), math.ceil(width / step))
+    # A remainder of a hundredth of a pixel is rounding of the degrees.
+    shape = (math.ceil(height / step - 0.01), math.ceil(width / step - 0.01))
     if shape[0] * shape[1] > MAX_PIXELS:
         raise InputError(
             f"resolution_m: {step:g} m make {shape[0]} x {shape[1]} pixels, at most {MAX_PIXELS} "
@@ -120,6 +121,7 @@ def run_predict(config: PredictConfig) -> str:
     Raises:
         InputError: as :func:`predict_city`, or the output cannot be written.
     """
+    check_run_directory(config.output, config)
     began = time.monotonic()
     maps = predict_city(config)
     seconds = time.monotonic() - began
@@ -146,9 +148,10 @@ def run_predict(config: PredictConfig) -> str:
     outdoors = ~maps.building_mask
     share = float(covered[outdoors].mean())
     served = [float((maps.best_server[outdoors] == n + 1).mean()) for n in range(len(names))]
-    model = "dominant path model, fitted to RadioMapSeer at 5.9 GHz, antennas at 1.5 m" + (
-        f", scaled to {config.frequency_ghz:g} GHz" if config.frequency_ghz != 5.9 else ""
-    )
+    fitted_ghz = CARRIER_FREQUENCY_HZ / 1e9
+    model = f"dominant path model, fitted to RadioMapSeer at {fitted_ghz:g} GHz, antennas at 1.5 m"
+    if config.frequency_ghz != fitted_ghz:
+        model += f", scaled to {config.frequency_ghz:g} GHz"
     write_json(
         output / "summary.json",
         {
@@ -185,7 +188,7 @@ def draw_maps(maps: CityMaps, limits: tuple[float, float], coverage_dbm: float) 
         ("best server", maps.best_server, ListedColormap(CURVE_COLOURS), (0.5, 10.5)),
         (f"{coverage_dbm:g} dBm or more", maps.covered(coverage_dbm), "Greens", (0.0, 1.6)),
     ]
-    several = maps.received_dbm[:MAX_PANELS] if len(maps.received_dbm) > 1 else []
+    several = maps.received_dbm[: MAX_PANELS if len(maps.received_dbm) > 1 else 0]
     for number, power in enumerate(several, start=1):
         panels.append((f"transmitter {number}, dBm", power, GAIN_COLOURS, limits))
     rows = math.ceil(len(panels) / 3)

@@ -34,7 +34,7 @@ class PredictConfig(Settings):
     """Where antennas point, clockwise from north: one for each transmitter, or one for all."""
     coverage_dbm: float = -95.0
     """A pixel is covered if its best server is received with at least this power."""
-    reach_m: float = Field(default=400.0, gt=0)
+    reach_m: float = Field(default=200.0, gt=0)
     """After its first change of direction a path goes on to points in the square of this
     half-side; the time for a city grows with its square."""
     threads: int = Field(default=2, ge=1)

@@ -50,7 +50,7 @@ def city(tmp_path: Path) -> Path:
 def config_of(city: Path, **changes: object) -> PredictConfig:
     corners = (*degrees(0, 128), *degrees(128, 0))
     values = {"output": city.parent / "out", "city": city, "bounds": corners}
-    values |= {"transmitters": [degrees(70, 60)], "resolution_m": 1.0, "threads": 1}
+    values |= {"transmitters": [degrees(70.5, 60.5)], "resolution_m": 1.0, "threads": 1}
     return PredictConfig.model_validate(values | changes)
 
 
@@ -96,7 +96,7 @@ def test_pixels_of_two_metres_agree_with_those_of_one(city):
 
 
 def test_the_best_server_is_the_strongest(city):
-    places = [degrees(70, 60), degrees(10, 10)]
+    places = [degrees(70.5, 60.5), degrees(10.5, 10.5)]
     maps = predict_city(config_of(city, transmitters=places))
     assert maps.best_server[61, 71] == 1
     assert maps.best_server[11, 11] == 2
@@ -108,7 +108,11 @@ def test_the_best_server_is_the_strongest(city):
 
 def test_the_command_writes_maps_that_lie_where_the_city_is(city, tmp_path, monkeypatch):
     words = ["radiodiff", "predict", "--city", str(city), "--out", str(tmp_path / "out")]
-    words += ["--tx", "{},{}".format(*degrees(70, 60)), "--tx={},{}".format(*degrees(10, 10))]
+    words += [
+        "--tx",
+        "{},{}".format(*degrees(70.5, 60.5)),
+        "--tx={},{}".format(*degrees(10.5, 10.5)),
+    ]
     corners = [*degrees(0, 128), *degrees(128, 0)]
     monkeypatch.setattr(sys, "argv", [*words, f"bounds={json.dumps(corners)}", "--resolution", "4"])
     with pytest.raises(SystemExit) as status:
