@@ -4,6 +4,7 @@ The public names are imported on first use, so that ``import radiodiff`` loads n
 """
 
 import os
+import tempfile
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 # Threads that wait for each other by spinning starve when another program wants a core: a training
 # step became ten times slower on two cores with one neighbour. Read once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _find_cache() -> None:
+    """Give numba a folder for compiled code where neither the package nor the home is writable."""
+    home = os.path.expanduser("~")
+    if os.access(os.path.dirname(__file__), os.W_OK) or os.access(home, os.W_OK):
+        return
+    folder = os.path.join(tempfile.gettempdir(), f"radiodiff-numba-{os.path.basename(home)}")
+    os.environ.setdefault("NUMBA_CACHE_DIR", folder)
+
+
+_find_cache()
 
 __version__ = "0.1.0"
 

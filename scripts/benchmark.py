@@ -16,6 +16,7 @@ from radiodiff.benchmarks.diffusion import (
 )
 from radiodiff.benchmarks.inverse import PARTICLES, time_image_prior, time_run
 from radiodiff.benchmarks.inverse import STEPS as INVERSE_STEPS
+from radiodiff.benchmarks.refinement import time_refinement
 from radiodiff.benchmarks.simulate import benchmark_engine
 from radiodiff.benchmarks.training import Size, benchmark_training
 from radiodiff.cli import run_main
@@ -51,6 +52,8 @@ def main() -> None:
     train.set_defaults(run=run_train)
     inverse = commands.add_parser("inverse", help="reconstruction with the small and paper's prior")
     inverse.set_defaults(run=run_inverse)
+    refinement = commands.add_parser("refinement", help="walls and path-loss model of one map")
+    refinement.set_defaults(run=run_refinement)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -141,6 +144,13 @@ def run_inverse(arguments: argparse.Namespace) -> None:
     plain, fast = time_image_prior()
     print(f"paper's prior, one particle and step: float32 {plain:.2f} s, bfloat16 {fast:.2f} s")
     print(f"  ratio {plain / fast:.2f} (at least 2), peak memory {peak_memory():.1f} GiB")
+
+
+def run_refinement(arguments: argparse.Namespace) -> None:
+    """Print the processor time of the walls and of the path-loss model of one map."""
+    timing = time_refinement()
+    print(f"a chain of outlines (one a particle) {timing.chain_s:.2f} s of one core")
+    print(f"the path-loss model in one layout (three a map) {timing.model_s:.2f} s of one core")
 
 
 if __name__ == "__main__":

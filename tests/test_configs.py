@@ -15,6 +15,7 @@ from radiodiff.experiments.reproduce.settings import ReproduceConfig, ScoreTable
 from radiodiff.experiments.reproduce.training import load_stage
 from radiodiff.experiments.settings import DemoConfig, GenerateConfig, InverseConfig
 from radiodiff.experiments.survey import SurveyConfig
+from radiodiff.experiments.survey_table import SurveyTableConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae
 from radiodiff.simulate.settings import SimulateConfig
@@ -46,6 +47,7 @@ MODELS: dict[str, type[Settings]] = {
     "demo": DemoConfig,
     "predict": PredictConfig,
     "survey": SurveyConfig,
+    "surveys": SurveyTableConfig,
     "radiodiff_": ReproduceConfig,
     "inverse_": ReproduceConfig,
     "smoke": ReproduceConfig,
@@ -58,6 +60,7 @@ def model_of(path: Path) -> type[Settings]:
 
 
 LAUNCHES = sorted(CONFIGS.glob("accelerate/*.yaml"))
+COMPARISONS = sorted(p for p in CONFIGS.glob("reproduce/*") if model_of(p) is ReproduceConfig)
 RUNS = sorted(set(CONFIGS.rglob("*.yaml")) - set(LAUNCHES))
 
 
@@ -80,7 +83,7 @@ def test_accelerate_launches_eight_processes_on_every_machine(path: Path) -> Non
     assert "ACCELERATE_USE_FSDP" not in environment
 
 
-@pytest.mark.parametrize("path", sorted((CONFIGS / "reproduce").iterdir()), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda p: p.stem)
 def test_what_a_comparison_trains_and_prints_is_there(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

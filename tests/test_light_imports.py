@@ -1,7 +1,9 @@
 """A command line is answered, and the package imported, before torch and its like are loaded."""
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,18 @@ def test_the_public_names_are_what_they_say() -> None:
         assert getattr(radiodiff, name).__name__.split(".")[-1] == name
     with pytest.raises(AttributeError, match="no attribute 'RadioDif'"):
         radiodiff.RadioDif  # noqa: B018
+
+
+def test_compiled_code_finds_a_place_where_neither_package_nor_home_is_writable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    radiodiff._find_cache()
+    assert "NUMBA_CACHE_DIR" not in os.environ
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "theirs")
+    radiodiff._find_cache()
+    assert os.environ["NUMBA_CACHE_DIR"] == "theirs"
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    radiodiff._find_cache()
+    assert os.environ["NUMBA_CACHE_DIR"].startswith(tempfile.gettempdir())

@@ -34,10 +34,10 @@ IMPORT_ALL = """
 import builtins, importlib, pkgutil
 import radiodiff
 original = builtins.__import__
-def refusing(name, globals=None, *rest):
+def refusing(name, globals=None, *rest, **named):
     if (globals or {{}}).get("__name__", "").startswith("radiodiff") and name in {modules!r}:
         raise ImportError(f"no module named {{name}} on Windows")
-    return original(name, globals, *rest)
+    return original(name, globals, *rest, **named)
 builtins.__import__ = refusing
 found = list(pkgutil.walk_packages(radiodiff.__path__, "radiodiff."))
 for module in found:

@@ -63,6 +63,26 @@ def read_gain(
     return np.rint(SIXTEEN_BITS * np.clip(gray, 0.0, 1.0)).astype(np.uint16)
 
 
+def read_extra(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a further image of a map: a PNG as gray in [0, 1], or the numbers of an .npy.
+
+    Returns:
+        (H, W) float32.
+
+    Raises:
+        InputError: the file is missing or unreadable, of another shape, or holds NaN or infinity.
+    """
+    if path.suffix == ".png":
+        return levels_to_gray(read_any_levels(path, shape))
+    _, array = _read_array(path)
+    if array.shape != shape or array.dtype.kind not in "fiub":
+        raise InputError(f"{path}: {array.dtype} of shape {array.shape}, expected numbers {shape}")
+    values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: holds NaN or infinity")
+    return values
+
+
 def to_eight_bits(levels: np.ndarray) -> np.ndarray:
     """Round levels of 8 or 16 bits to 8; only 0, no gain, becomes 0."""
     if levels.dtype == np.uint8:

@@ -17,7 +17,7 @@ from radiodiff.data.footprints import (
     footprint_from_polygons,
     read_rings,
 )
-from radiodiff.data.images import read_mask
+from radiodiff.data.images import read_any_levels, read_gray, read_mask
 from radiodiff.data.settings import BuildingSource, LayoutName
 from radiodiff.data.tree import NumberedFiles
 from radiodiff.errors import InputError
@@ -32,19 +32,26 @@ class Layouts:
         version: which of the versions of an incomplete layout.
         source: ``polygon``, ``png`` or ``gain``; ``auto`` takes the polygons of a map if there are
             any, else its image, and checks what it took.
+        heights: the images hold heights; what is above 0 is building, as it is drawn.
 
     Raises:
         InputError: the tree has no such layout.
     """
 
     def __init__(
-        self, root: Path, layout: LayoutName, version: int, source: BuildingSource
+        self,
+        root: Path,
+        layout: LayoutName,
+        version: int,
+        source: BuildingSource,
+        heights: bool = False,
     ) -> None:
         folder = Path(f"buildings_{layout}", "" if layout == "complete" else str(version))
         self.images, self.polygons = root / "png" / folder, root / "polygon" / folder
         self._image_files = NumberedFiles(self.images, ".png")
         self._polygon_files = NumberedFiles(self.polygons, ".json")
-        self._source = source
+        self._source: BuildingSource = "png" if heights else source
+        self._of_heights = heights
         self._footprints: dict[int, Footprint] = {}
         if source == "gain":
             if layout != "complete":
@@ -92,7 +99,15 @@ class Layouts:
     def image(self, map_id: int, shape: tuple[int, int] | None) -> np.ndarray | None:
         """Return the (H, W) bool building image of a map, or None if there is none."""
         path = self._image_file(map_id)
-        return read_mask(path, shape) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return read_any_levels(path, shape) > 0 if self._of_heights else read_mask(path, shape)
+
+    def heights(self, map_id: int, shape: tuple[int, int]) -> np.ndarray | None:
+        """Return (H, W) float32 heights in [0, 1] where the images hold them, else None."""
+        if not self._of_heights:
+            return None
+        return read_gray(self._image_file(map_id), shape)
 
     def files(self, map_id: int) -> list[Path]:
         """Return the files that there are of a map's layout."""
@@ -116,6 +131,8 @@ class Layouts:
             return found
         if image is None:
             raise InputError(f"{path}: this file is missing")
+        if self._of_heights:
+            return Footprint(image, "png of heights", image)
         gain = gain_images[0]()
         found = footprint_from_png(image, gain)
         if self._source == "auto":

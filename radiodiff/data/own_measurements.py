@@ -25,6 +25,8 @@ Unit = Literal["db", "dbm", "gray", "model"]
 
 NOISE_STD_DB = 2.5
 """Noise of a measurement where nothing is said: sigma 0.05 in model range, the papers' middle."""
+MAX_POSITION_M = 1e9
+"""No position on Earth and no power exceeds it, in any unit."""
 MAX_EXCESS_STD, MIN_EXCESS = 6.0, 0.1
 """A value may lie outside the model range by the larger: standard deviations, or model range."""
 
@@ -51,6 +53,8 @@ def from_points(
         raise InputError("there are no measurements; at least 1 is needed")
     if not np.isfinite(positions).all() or not np.isfinite(values).all():
         raise InputError("a measurement has a value or position that is not finite; leave it out")
+    if np.abs(positions).max() > MAX_POSITION_M or np.abs(values).max() > MAX_POSITION_M:
+        raise InputError(f"a measurement has a value or position beyond {MAX_POSITION_M:g}")
     if origin is not None and not np.isfinite(origin).all():
         raise InputError(f"origin: found {origin}, expected two finite numbers")
     if not 0 < resolution_m < np.inf:

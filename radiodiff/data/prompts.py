@@ -9,8 +9,8 @@ so what takes long to import is imported where it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Literal, get_args
@@ -41,6 +41,8 @@ class Scene:
             mask is known.
         resolution_m: side of a pixel in metres.
         cache: folder where channels that take long to compute are kept, or None.
+        heights: (H, W) float32 in [0, 1], height of the buildings; None where it is not known.
+        extra: name -> (H, W) float32, further images of the map (``data.extra``).
     """
 
     buildings: np.ndarray
@@ -49,6 +51,8 @@ class Scene:
     polygons: tuple[shapely.Polygon, ...] | None = None
     resolution_m: float = RESOLUTION_M
     cache: Path | None = None
+    heights: np.ndarray | None = None
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def _mask_to_channel(mask: np.ndarray) -> np.ndarray:
@@ -105,6 +109,13 @@ def _detour(scene: Scene) -> np.ndarray:
     return _log_length(metres**2)
 
 
+def _building_height(scene: Scene) -> np.ndarray:
+    """Height of the buildings: -1 on the ground, 1 for the largest level of the image."""
+    if scene.heights is None:
+        raise InputError("building_height: no heights are known; see data.building_heights")
+    return (2.0 * scene.heights - 1.0).astype(np.float32)
+
+
 def _line_of_sight(scene: Scene) -> np.ndarray:
     from radiodiff.data.visibility import line_of_sight
 
@@ -120,6 +131,7 @@ PROMPT_FEATURES: dict[str, Feature | str] = {
     "distance": _distance,
     "detour": _detour,
     "line_of_sight": _line_of_sight,
+    "building_height": _building_height,
     "path_loss_model": "radiodiff.simulate.prompt:path_loss_model",
 }
 """Feature name -> function of the scene returning (H, W) float32, most of them in [-1, 1]; or where
@@ -136,6 +148,7 @@ REVEALED: dict[str, tuple[Fact, ...]] = {
     "buildings": ("buildings",),
     "transmitter": ("transmitter",),
     "vehicles": ("vehicles",),
+    "building_height": ("buildings",),
     "distance": ("transmitter",),
 }
 """Feature name -> the facts it follows from; a feature that is not listed may follow from all."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, get_args
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from radiodiff.data.footprints import Footprint, read_rings
-from radiodiff.data.gain_files import levels_to_gray, read_gain, to_eight_bits
+from radiodiff.data.gain_files import levels_to_gray, read_extra, read_gain, to_eight_bits
 from radiodiff.data.images import read_antenna_json, read_antenna_png, read_mask
 from radiodiff.data.layouts import Layouts
 from radiodiff.data.polygons import rasterise
@@ -115,6 +115,8 @@ class RadioMapSeer(Dataset[Sample]):
             computes them for every item.
         scale: gain of gray 0 and gray 1, for files in dB and for what is said in dB.
         rooftop: transmitters may stand on buildings.
+        building_heights: building images hold heights.
+        extra: name -> place of further images of each map, see :class:`DataConfig`.
 
     Raises:
         InputError: a folder, a map or a transmitter is missing. Reading an item raises it when the
@@ -138,13 +140,16 @@ class RadioMapSeer(Dataset[Sample]):
         prompt_cache: Path | None = None,
         scale: Scale = RADIOMAPSEER,
         rooftop: bool = False,
+        building_heights: bool = False,
+        extra: Mapping[str, str] | None = None,
     ) -> None:
         self.root = Path(root)
         self.scale = scale
         """Gain of gray 0 and gray 1 in dB."""
         self._rooftop = rooftop
         self.gain_folder = gain_folder(self.root, simulation)
-        self._layouts = Layouts(self.root, layout, layout_version, buildings)
+        self._extra = {} if extra is None else dict(extra)
+        self._layouts = Layouts(self.root, layout, layout_version, buildings, building_heights)
         if prompt_features:
             check_features(prompt_features)
         self.prompt_features = tuple(prompt_features)
@@ -207,6 +212,11 @@ class RadioMapSeer(Dataset[Sample]):
             polygons=footprint.given_polygons,
             resolution_m=self._resolution_m,
             cache=self._prompt_cache,
+            heights=self._layouts.heights(map_id, self.shape),
+            extra={
+                name: self._cached(path, partial(read_extra, path, self.shape))
+                for name, path in self._extra_files(map_id, transmitter_id).items()
+            },
         )
         return {
             "gain": torch.from_numpy(self._model(index))[None],
@@ -259,6 +269,7 @@ class RadioMapSeer(Dataset[Sample]):
             places += [f"png/cars/{map_id}.png", f"polygon/cars/{map_id}.json"]
         possible = [self.root / place for place in places]
         possible.append(self._antenna_files(*self.pairs[index]))
+        possible += self._extra_files(*self.pairs[index]).values()
         possible.append(self._gain_file(*self.pairs[index]))
         # Footprints made from images look at gain images of the same map, of polygons they do not.
         if self._layouts.source(map_id) != "polygon":
@@ -277,6 +288,13 @@ class RadioMapSeer(Dataset[Sample]):
             self._transmitter(map_id, transmitter)
             self._vehicles(map_id)
             self.levels(index)
+
+    def _extra_files(self, map_id: int, transmitter: int) -> dict[str, Path]:
+        return {
+            name: self.root
+            / place.replace("{map}", str(map_id)).replace("{transmitter}", str(transmitter))
+            for name, place in self._extra.items()
+        }
 
     def _gain_file(self, map_id: int, transmitter_id: int) -> Path:
         return self._gain_files[map_id, transmitter_id]
@@ -378,6 +396,8 @@ def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
         prompt_cache=config.prompt_cache,
         scale=tree_scale(config.root, config.scale),
         rooftop=config.rooftop,
+        building_heights=config.building_heights,
+        extra=config.extra,
     )
 
 

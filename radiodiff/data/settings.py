@@ -74,6 +74,13 @@ class DataConfig(Settings):
     """Path gain of gray 0 and gray 1 in dB, for a tree of other levels than RadioMapSeer's. null
     takes that of the file radiomap.yaml in root (``scale: {min_db: -160, max_db: -40}``) if there
     is one, else RadioMapSeer's, -147 and -47.84."""
+    building_heights: bool = False
+    """The images in png/buildings_complete hold heights: 0 is the ground, any other level a
+    building. The prompt feature building_height then shows them, and data.buildings is png."""
+    extra: dict[str, str] = Field(default={})
+    """Further images of each map for prompt features of your own, such as
+    ``{terrain: "png/terrain/{map}.png"}`` below root; {transmitter} is replaced too. PNG are gray
+    in [0, 1], .npy hold any numbers. A feature finds them as ``scene.extra["terrain"]``."""
     rooftop: bool = False
     """Transmitters may stand inside of a building's outline, on its roof."""
     prompt_cache: Path | None = None
@@ -88,6 +95,14 @@ class DataConfig(Settings):
         check_features(features)
         return features
 
+    @field_validator("extra")
+    @classmethod
+    def _of_maps(cls, extra: dict[str, str]) -> dict[str, str]:
+        for place in extra.values():
+            if "{map}" not in place or not place.endswith((".png", ".npy")):
+                raise ValueError(f"{place!r} needs {{map}} in it and ends with .png or .npy")
+        return extra
+
     @field_validator("transmitters")
     @classmethod
     def _non_empty_range(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -101,6 +116,12 @@ class DataConfig(Settings):
         if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-6:
             raise ValueError("fractions of train, val and test are not negative and sum to 1")
         return fractions
+
+    @model_validator(mode="after")
+    def _heights_of_images(self) -> DataConfig:
+        if self.building_heights and self.buildings not in ("auto", "png"):
+            raise ValueError("building_heights goes with buildings auto or png")
+        return self
 
     @model_validator(mode="after")
     def _explicit_maps(self) -> DataConfig:

@@ -59,7 +59,9 @@ def write_report(directory: Path, summary: dict[str, Any]) -> None:
         summary: what :func:`radiodiff.experiments.inverse_benchmark.run_benchmark` returned.
     """
     methods = {
-        name: entries for name, entries in summary.items() if name not in ("maps", "provenance")
+        name: entries
+        for name, entries in summary.items()
+        if name not in ("maps", "buildings", "provenance")
     }
     lines = ["| method | " + " | ".join(PRINTED) + " |", "|---|" + "---:|" * len(PRINTED)]
     for name, entries in methods.items():

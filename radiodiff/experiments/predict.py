@@ -188,7 +188,7 @@ def draw_maps(maps: CityMaps, limits: tuple[float, float], coverage_dbm: float) 
         ("best server", maps.best_server, ListedColormap(CURVE_COLOURS), (0.5, 10.5)),
         (f"{coverage_dbm:g} dBm or more", maps.covered(coverage_dbm), "Greens", (0.0, 1.6)),
     ]
-    several = maps.received_dbm[:MAX_PANELS] if len(maps.received_dbm) > 1 else []
+    several = maps.received_dbm[: MAX_PANELS if len(maps.received_dbm) > 1 else 0]
     for number, power in enumerate(several, start=1):
         panels.append((f"transmitter {number}, dBm", power, GAIN_COLOURS, limits))
     rows = math.ceil(len(panels) / 3)

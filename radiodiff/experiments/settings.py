@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from radiodiff.checks import MAX_COUNT
 from radiodiff.config import Settings
@@ -14,6 +14,7 @@ from radiodiff.data.splits import Part
 from radiodiff.diffusion.settings import Mode
 from radiodiff.inverse.sampler import AnySampler
 from radiodiff.inverse.settings import Interpolator, RefinementSettings
+from radiodiff.plugins import import_modules
 from radiodiff.units import RESOLUTION_M
 
 PriorPrecision = Literal["auto", "float32", "bfloat16"]
@@ -96,6 +97,8 @@ class GenerateConfig(Settings):
     output: Path
     """Run directory; maps go to maps/{map}_{transmitter}.png, 8-bit gray as in the dataset, or
     those of a city to maps/{transmitter}.npz, .png (16 bits) and .tif."""
+    imports: tuple[str, ...] = ()
+    """Modules of your own that add prompt features, see the training configurations."""
     model: Path
     """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
     data: DataConfig | None = None
@@ -118,6 +121,12 @@ class GenerateConfig(Settings):
     """Maps generated at a time."""
     dtype: Literal["float32", "bfloat16"]
     """Precision of the networks."""
+
+    @field_validator("imports")
+    @classmethod
+    def _import(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        import_modules(names)
+        return names
 
     @model_validator(mode="after")
     def _one_source(self) -> GenerateConfig:

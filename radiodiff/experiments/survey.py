@@ -18,6 +18,7 @@ from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.settings import SamplerSettings
 from radiodiff.experiments.survey_buildings import check_samples_outside, read_buildings
 from radiodiff.experiments.survey_field import (
+    floor_note,
     map_field,
     predict_samples,
     validation_line,
@@ -92,6 +93,8 @@ def reconstruct_survey(
     told_noise = config.survey.noise_std_db or config.survey.columns.noise_std_db
     if config.method == "field" and told_noise is not None:
         notes.append("method field estimates the noise itself; the noise_std_db given is not used")
+    if config.method == "field":
+        notes += floor_note(survey.samples.values)
     for note in notes:
         print(f"note: {note}", flush=True)
     inputs = {"measurements": measurements, "held_out": held_out, "buildings": config.buildings}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from radiodiff.data.surveys.samples import SurveySamples
 from radiodiff.experiments.survey_held_out import SamplePrediction
@@ -13,6 +14,10 @@ from radiodiff.inverse.field.model import CrossValidation, Field, FieldPredictio
 
 MIN_EVIDENCE = 3.0
 """Logarithm of the Bayes factor against a constant from which a transmitter is reported."""
+MIN_FLOOR_SAMPLES, MIN_FLOOR_SHARE = 10, 0.03
+"""Samples of the smallest value from which they count as a receiver's floor."""
+BAND = 65_536
+"""Pixels predicted between two reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,37 @@ def map_field(samples: SurveySamples, seed: int) -> FieldMap:
     """Fit a field to samples and predict it at all pixels of their grid."""
     field = fit_field(samples.xy, samples.values, seed=seed)
     grid = samples.grid
-    predicted = field.predict(grid.pixel_metres().reshape(-1, 2))
+    pixels = grid.pixel_metres().reshape(-1, 2)
+    bands = np.array_split(pixels, max(1, len(pixels) // BAND))
+    parts = [field.predict(band) for band in tqdm(bands, desc="map", disable=len(bands) == 1)]
+    mean, std, q05, q95 = (
+        np.concatenate([getattr(part, name) for part in parts]).reshape(grid.shape)
+        for name in ("mean", "map_std", "q05", "q95")
+    )
     transmitter = None
     if field.trend is not None and field.trend.evidence > MIN_EVIDENCE:
         # xy are metres east and north of the centre of pixel (0, 0).
         transmitter = grid.from_metres(np.array(field.trend.transmitter))
     return FieldMap(
         field,
-        predicted.mean.reshape(grid.shape),
-        predicted.map_std.reshape(grid.shape),
-        predicted.q05.reshape(grid.shape),
-        predicted.q95.reshape(grid.shape),
+        mean,
+        std,
+        q05,
+        q95,
         transmitter,
     )
+
+
+def floor_note(values: np.ndarray) -> list[str]:
+    """Say so if many samples share the smallest value, which may be the receiver's floor."""
+    lowest = float(values.min())
+    count = int((values == lowest).sum())
+    if lowest == values.max() or count < max(MIN_FLOOR_SAMPLES, MIN_FLOOR_SHARE * len(values)):
+        return []
+    return [
+        f"{count} of {len(values)} samples have the smallest value, {lowest:g}: if that is the "
+        "receiver's floor, the power there may be lower than the map shows"
+    ]
 
 
 def predict_samples(field: Field, samples: SurveySamples) -> SamplePrediction:

@@ -75,7 +75,7 @@ def draw_survey_map(
     if transmitter is not None:
         left.plot(*grid.to_survey(transmitter), "r+", markersize=12)
     far = (trust < MIN_TRUST).mean()
-    faded = ", faded where far from all of them" if far > 0 else ""
+    faded = ",\nfaded where far from all of them" if far > 0 else ""
     left.set_title(f"{quantity}, {len(values)} samples{faded}", fontsize="medium")
     figure.colorbar(image, ax=left, label=quantity, shrink=0.8)
     spread = _show(right, std, grid, cmap=STD_COLOURS)

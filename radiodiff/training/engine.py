@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from accelerate.utils import gather_object
+from filelock import FileLock, Timeout
 
 from radiodiff.errors import InputError
 from radiodiff.memory import peak_memory
@@ -59,7 +60,10 @@ def train(
     """
     accelerator = open_accelerator(settings.precision)
     _check_batch(settings, accelerator.num_processes)
-    with explained(directory, settings, accelerator.num_processes):
+    with (
+        explained(directory, settings, accelerator.num_processes),
+        _alone(directory, accelerator.is_main_process),
+    ):
         clock = Clock(settings.batch_size, measure_peak(accelerator.device, settings.precision))
         run = Trainer(task, settings, accelerator, clock)
         progress = _restore(run, directory, resume)
@@ -192,6 +196,30 @@ def _stop_signals() -> Iterator[_StopRequest]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _alone(directory: Path, main: bool) -> Iterator[None]:
+    """Keep a second run out of a run directory; the lock ends with the process, however it ends.
+
+    Raises:
+        InputError: another run is under way there.
+    """
+    lock = FileLock(directory / ".lock", timeout=0)
+    try:
+        if main:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{directory}: another run is under way there; wait for it or choose another output"
+        ) from None
+    except NotImplementedError:
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_batch(settings: TrainSettings, num_processes: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from radiodiff.checks import MAX_COUNT
 from radiodiff.config import Precision, Settings
@@ -20,6 +20,7 @@ from radiodiff.models.settings import (
     VAELossSettings,
     VAESettings,
 )
+from radiodiff.plugins import import_modules
 
 Tracker = Literal["tensorboard", "wandb", "csv"]
 NoiseLevels = Literal["uniform", "log_normal"]
@@ -135,6 +136,10 @@ class TrainSettings(Settings):
 class Experiment(Settings):
     """What every training run has."""
 
+    # Before the data, whose prompt features the modules may add to.
+    imports: tuple[str, ...] = ()
+    """Modules of your own, in the current folder or installed, that are imported first: they add
+    prompt features to ``radiodiff.data.prompts.PROMPT_FEATURES``."""
     output: Path
     """Run directory: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, model/."""
     data: DataConfig
@@ -144,6 +149,12 @@ class Experiment(Settings):
     """A network of the same sizes whose weights are the initial ones, to tune it to other maps: the
     folder of one ``config.json``, such as data/pretrained/radiodiff-small/denoiser. Its prompt may
     lack features of this run's (:mod:`radiodiff.training.prompt_channels`)."""
+
+    @field_validator("imports")
+    @classmethod
+    def _import(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        import_modules(names)
+        return names
 
 
 class VAEExperiment(Experiment):

@@ -7,7 +7,14 @@ import torch
 from PIL import Image
 
 from radiodiff.errors import InputError
-from radiodiff.evaluation.figures import Curve, comparison_figure, curve_figure, save_figure
+from radiodiff.evaluation.figures import (
+    Curve,
+    comparison_figure,
+    curve_figure,
+    reconstruction_figure,
+    save_figure,
+)
+from radiodiff.units import GAIN_RANGE_DB
 
 
 @pytest.fixture
@@ -111,3 +118,32 @@ def test_pyplot_is_left_alone_and_no_half_file_remains(truth, tmp_path):
 def test_shapes_that_do_not_match_are_refused(truth, arguments, words):
     with pytest.raises(InputError, match=words):
         comparison_figure(truth, **arguments)
+
+
+def test_a_reconstruction_is_drawn_in_db_beside_its_error(truth):
+    samples = torch.where(truth > 0.5, truth, torch.nan)
+    mean, std = truth + 0.1, torch.full_like(truth, 0.05)
+    figure = reconstruction_figure(truth, samples, mean, std, ["12_7", "12_8"])
+    columns = panels(figure)
+    assert list(columns) == [
+        "truth",
+        "samples",
+        "mean",
+        "standard deviation",
+        "error: mean minus truth",
+    ]
+    drawn = {
+        name: [np.ma.filled(panel.images[0].get_array(), np.nan) for panel in rows]
+        for name, rows in columns.items()
+    }
+    for row in range(2):
+        error, deviation = drawn["error: mean minus truth"][row], drawn["standard deviation"][row]
+        np.testing.assert_allclose(error, 0.1 * GAIN_RANGE_DB, rtol=1e-4)
+        np.testing.assert_allclose(deviation, 0.05 * GAIN_RANGE_DB, rtol=1e-5)
+        unseen = np.isnan(samples[row].numpy())
+        assert np.array_equal(np.isnan(drawn["samples"][row]), unseen)
+        np.testing.assert_allclose(
+            drawn["samples"][row][~unseen], drawn["truth"][row][~unseen], rtol=1e-6
+        )
+    with pytest.raises(InputError, match="std"):
+        reconstruction_figure(truth, samples, mean, std[:1])

@@ -222,3 +222,16 @@ def test_training_in_another_thread_than_the_main_one(toy: ModuleType, tmp_path:
     thread.join()
     assert not errors
     assert steps_in(tmp_path / "checkpoints") == [2]
+
+
+def test_a_second_run_in_the_same_folder_is_refused(toy: ModuleType, tmp_path: Path) -> None:
+    class Second(toy.Maps):  # type: ignore[misc,name-defined]
+        """Maps in whose reading another run is started."""
+
+        def __getitem__(self, index: int) -> Any:
+            with pytest.raises(InputError, match="another run is under way"):
+                toy.run(tmp_path, 1)
+            return super().__getitem__(index)
+
+    toy.run(tmp_path, 1, maps=Second())
+    toy.run(tmp_path, 2, resume=True)

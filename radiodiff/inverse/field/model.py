@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import t as student
 
 from radiodiff.errors import InputError
 from radiodiff.inverse.field.candidates import (
@@ -23,10 +24,15 @@ from radiodiff.inverse.field.validation import Average, fit_average, leave_out, 
 PATCH_POSITIONS = 16
 """Positions that share their neighbours where many are predicted."""
 MANY = 20_000
+NORMAL_Q95 = 1.645
 MIN_WEIGHT = 0.08
 """A candidate that has less weight at every distance is left out: maps take less time."""
 MIN_SAMPLES = 12
 """Fewer samples are not cross-validated."""
+PRIOR_STD = 8.0
+"""Spread expected of few samples, dB: shadowing has 4 to 10 dB."""
+PRIOR_SAMPLES = 2
+"""Samples that the expectation counts as much as."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,8 @@ def fit_field(
     if len(values) < MIN_SAMPLES:
         kept = candidates[:3]
         nugget = float(_nuggets(kept).mean())
-        return Field(samples, kept, _equal(len(kept), spacing, extent), trend, nugget, None)
+        average = _equal(len(kept), spacing, extent, _few_samples_width(values))
+        return Field(samples, kept, average, trend, nugget, None)
     found = leave_out(xy, values, samples, candidates, rng)
     average = fit_average(found, spacing, extent)
     heavy = average.weights(found.distance).max(axis=0) >= MIN_WEIGHT
@@ -162,7 +169,7 @@ def fit_field(
     error = mean - found.value
     inside = (found.value >= mean + low * std) & (found.value <= mean + high * std)
     kriging_error = found.mean[:, 0] - found.value
-    kriging_inside = np.abs(kriging_error) <= 1.645 * np.sqrt(found.variance[:, 0])
+    kriging_inside = np.abs(kriging_error) <= NORMAL_Q95 * np.sqrt(found.variance[:, 0])
     parts = (found.random, ~found.random)
 
     def both(values: np.ndarray) -> tuple[float, float]:
@@ -190,16 +197,28 @@ def _nuggets(candidates: Sequence[Candidate]) -> np.ndarray:
     return np.array([candidate.covariance.nugget for candidate in candidates])
 
 
-def _equal(candidates: int, spacing: float, extent: float) -> Average:
-    one = np.ones(1)
+def _few_samples_width(values: np.ndarray) -> float:
+    """Factor on the standard deviation where the variance is an estimate from few samples.
+
+    With an inverse-gamma prior of the variance, samples to come follow Student's distribution.
+    """
+    freedom = len(values) - 1
+    variance = max(float(values.var(ddof=1)), 1e-3)
+    expected = (freedom * variance + PRIOR_SAMPLES * PRIOR_STD**2) / (freedom + PRIOR_SAMPLES)
+    quantile = float(student.ppf(0.95, freedom + PRIOR_SAMPLES)) / NORMAL_Q95
+    return quantile * float(np.sqrt(expected / variance))
+
+
+def _equal(candidates: int, spacing: float, extent: float, width: float = 1.0) -> Average:
+    wide = np.full(1, width)
     return Average(
         np.zeros((2, candidates)),
         spacing,
         max(extent / 10, 2 * spacing),
         np.zeros(1),
-        one,
-        -1.645 * one,
-        1.645 * one,
+        wide,
+        -NORMAL_Q95 * wide,
+        NORMAL_Q95 * wide,
     )
 
 

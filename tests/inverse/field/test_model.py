@@ -88,6 +88,43 @@ def test_few_samples_give_a_map(count):
     assert (np.abs(found.mean[:count] - values) < 15).all()
 
 
+@pytest.mark.parametrize("count", [3, 5])
+def test_intervals_of_few_samples_hold_others(count):
+    rng = np.random.default_rng(11)
+    inside = []
+    for _ in range(15):
+        xy = rng.uniform(0, 200, (count + 20, 2))
+        values = -80 + rng.normal(0, 8, count + 20)
+        found = fit_field(xy[:count], values[:count]).predict(xy[count:])
+        inside.append((found.q05 <= values[count:]) & (values[count:] <= found.q95))
+    assert 0.75 <= np.mean(inside) < 1
+
+
+def test_three_equal_values_are_no_certainty():
+    xy = np.array([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
+    found = fit_field(xy, np.full(3, -80.0)).predict(np.array([[300.0, 300.0]]))
+    assert found.std[0] > 3
+
+
+@pytest.mark.parametrize("count", [6, 30])
+def test_samples_at_one_position_are_averaged(count):
+    values = -80 + np.random.default_rng(1).normal(0, 4, count)
+    found = fit_field(np.full((count, 2), 30.0), values).predict(np.array([[30.0, 30], [900, 30]]))
+    assert found.mean[0] == pytest.approx(values.mean(), abs=1.5)
+    assert found.map_std[1] > 5
+
+
+def test_the_empty_middle_of_a_survey_is_less_certain():
+    rng = np.random.default_rng(2)
+    xy = rng.uniform(0, 400, (260, 2))
+    xy = xy[np.abs(xy - 200).max(axis=1) > 110]
+    path_loss = -30 * np.log10(np.linalg.norm(xy - [100, 300], axis=1) + 1)
+    found = fit_field(xy, path_loss + rng.normal(0, 4, len(xy)))
+    predicted = found.predict(np.array([[200.0, 200.0], xy[0] + 1.0]))
+    assert predicted.map_std[0] > predicted.map_std[1]
+    assert path_loss.min() < predicted.mean[0] < path_loss.max()
+
+
 def test_equal_values_and_a_single_line_are_no_fault():
     xy = np.c_[np.arange(40.0), np.zeros(40)]
     found = fit_field(xy, np.full(40, -90.0)).predict(xy[:3] + 0.5)
