@@ -24,6 +24,7 @@ KEPT_SECONDS = 3600
 """Files of a visitor are deleted after this."""
 FIRST_CITY = 2026
 BUILDING_GRAY, STREET_GRAY = 70, 235
+PICTURE_SIDE = 512
 DOWNLOADS = ("map.tif", "map.kmz", "buildings.geojson", "samples.geojson", "map.csv", "map.png")
 
 
@@ -45,7 +46,7 @@ def build_page() -> gr.Blocks:
     with gr.Blocks(title="radiodiff", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
         gr.Markdown("# radiodiff\nRadio maps from buildings, or from measurements.")
         with gr.Tab("City to map"):
-            _city_tab()
+            _city_tab(page)
         with gr.Tab("Survey to map"):
             _survey_tab()
         with gr.Tab("Sensing demo"):
@@ -65,7 +66,7 @@ def serve(host: str, port: int | None) -> None:
     )
 
 
-def _city_tab() -> None:
+def _city_tab(page: gr.Blocks) -> None:
     first = work.simulated_city(FIRST_CITY)
     city = gr.State(first)
     place = gr.State(work.default_transmitter(first))
@@ -74,7 +75,7 @@ def _city_tab() -> None:
             upload = gr.File(
                 label="Buildings: PNG (white, 1 m pixels) or GeoJSON",
                 file_types=[".png", ".geojson", ".json"],
-                height=110,
+                height=140,
             )
             drawn = gr.Button("Another simulated city")
             picture = gr.Image(
@@ -106,7 +107,7 @@ def _city_tab() -> None:
 
     @one_line
     def clicked(mask: np.ndarray, event: gr.SelectData) -> tuple[tuple[int, int], np.ndarray]:
-        column, row = event.index
+        column, row = (part // _zoom(mask) for part in event.index)
         if mask[row, column]:
             raise InputError(f"row {row}, column {column} is inside a building; click outdoors")
         return (row, column), city_picture(mask, (row, column))
@@ -115,17 +116,23 @@ def _city_tab() -> None:
     drawn.click(another, None, [city, place, picture]).success(update, inputs, shown)
     picture.select(clicked, city, [place, picture]).success(update, inputs, shown)
     method.change(update, inputs, shown)
+    page.load(update, inputs, shown)
 
 
 def city_picture(mask: np.ndarray, transmitter: tuple[int, int]) -> np.ndarray:
-    """Return a (H, W, 3) picture of buildings in dark gray with a red cross."""
+    """Return a picture of buildings in dark gray with a red cross, enlarged to fill its frame."""
     picture = np.repeat(
         np.where(mask, BUILDING_GRAY, STREET_GRAY).astype(np.uint8)[..., None], 3, 2
     )
     row, column = transmitter
     picture[max(row - 4, 0) : row + 5, column] = (220, 30, 30)
     picture[row, max(column - 4, 0) : column + 5] = (220, 30, 30)
-    return picture
+    return picture.repeat(_zoom(mask), axis=0).repeat(_zoom(mask), axis=1)
+
+
+def _zoom(mask: np.ndarray) -> int:
+    """Return how many pixels of the city's picture are one of its mask."""
+    return -(-PICTURE_SIDE // max(mask.shape))
 
 
 def _show_city(mask: np.ndarray, place: tuple[int, int], method: str) -> tuple[Any, str]:
@@ -151,7 +158,7 @@ def _survey_tab() -> None:
             table = gr.File(
                 label="Samples: CSV, JSON, Excel or Parquet",
                 file_types=[".csv", ".txt", ".json", ".geojson", ".xlsx", ".parquet"],
-                height=110,
+                height=140,
                 elem_id="survey-upload",
             )
             said = gr.Markdown(elem_id="survey-said")
