@@ -67,7 +67,7 @@ def test_every_method_is_scored_on_every_survey(tmp_path, root, monkeypatch):
 
 def test_wrong_folders_and_methods_are_refused(tmp_path, root):
     with pytest.raises(InputError, match="no survey in it"):
-        find_splits(tmp_path)
+        find_splits(tmp_path / "none")
     (root / "flat_random_heldout.csv").unlink()
     with pytest.raises(InputError, match=r"flat_random_heldout\.csv: not found"):
         find_splits(root)
