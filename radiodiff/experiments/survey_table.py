@@ -4,7 +4,8 @@ A method is a function
 
     def my_method(xy, values, queries, seed) -> np.ndarray | SamplePrediction: ...
 
-of (N, 2) positions in metres, (N,) values in dB or dBm, (Q, 2) positions to predict and a seed.
+of (N, 2) positions in metres east and north of some origin, (N,) values in dB or dBm, (Q, 2)
+positions to predict and a seed.
 Those of this package are in :data:`METHODS`; a custom one is named as ``package.module:name`` in
 the configuration, or put under a name by :func:`register` in one of its ``imports``.
 """

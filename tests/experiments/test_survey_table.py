@@ -43,12 +43,13 @@ def config(tmp_path: Path, root: Path, *overrides: str) -> SurveyTableConfig:
 def test_every_method_is_scored_on_every_survey(tmp_path, root, monkeypatch):
     (tmp_path / "own_survey.py").write_text(
         "import numpy as np\n"
-        "class Exact:\n"
+        "class Plane:\n"
         "    def __call__(self, xy, values, queries, seed):\n"
-        "        return -90 + queries @ [0.1, 0.2] + 1.0\n"
+        "        plane = np.linalg.lstsq(np.c_[xy, np.ones(len(xy))], values, rcond=None)[0]\n"
+        "        return queries @ plane[:2] + plane[2] + 1.0\n"
     )
     monkeypatch.chdir(tmp_path)
-    report = write_survey_table(config(tmp_path, root, "methods.mine=own_survey:Exact"))
+    report = write_survey_table(config(tmp_path, root, "methods.mine=own_survey:Plane"))
     table = pd.read_csv(report.parent / "tables" / "surveys.csv")
     rmse = table[table.metric == "rmse_db"].set_index(["setting", "method"])["mean"]
     for setting in ("flat, random", "hill, blocks"):
@@ -66,7 +67,7 @@ def test_every_method_is_scored_on_every_survey(tmp_path, root, monkeypatch):
 
 def test_wrong_folders_and_methods_are_refused(tmp_path, root):
     with pytest.raises(InputError, match="no survey in it"):
-        find_splits(tmp_path)
+        find_splits(tmp_path / "none")
     (root / "flat_random_heldout.csv").unlink()
     with pytest.raises(InputError, match=r"flat_random_heldout\.csv: not found"):
         find_splits(root)
