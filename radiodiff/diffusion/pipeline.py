@@ -78,7 +78,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             otherwise; the prompt must hold the buildings.
         correction: corrects the prompt's ``path_loss_model`` by the decoded map; None takes the
             decoded map as it is.
-        gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on.
+        gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on; None
+            is RadioMapSeer's.
 
     Raises:
         InputError: components that do not fit each other, or unknown prompt features.
@@ -100,10 +101,11 @@ class RadioDiffPipeline(DiffusionPipeline):
         prompt_features: Sequence[str] = PAPER_PROMPT,
         zero_buildings: bool = False,
         correction: PathLossCorrection | None = None,
-        gain_scale_db: Sequence[float] = (GAIN_MIN_DB, GAIN_MAX_DB),
+        gain_scale_db: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         check_features(prompt_features)
+        gain_scale_db = gain_scale_db or (GAIN_MIN_DB, GAIN_MAX_DB)
         self._scale = Scale(min_db=gain_scale_db[0], max_db=gain_scale_db[1])
         if zero_buildings and "buildings" not in prompt_features:
             raise InputError("zero_buildings: the prompt features lack 'buildings'")
@@ -163,7 +165,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             scheduler=load_component(DecoupledScheduler, directory / "scheduler"),
             prompt_features=config["prompt_features"],
             zero_buildings=config.get("zero_buildings", False),
-            gain_scale_db=config.get("gain_scale_db", (GAIN_MIN_DB, GAIN_MAX_DB)),
+            gain_scale_db=config.get("gain_scale_db"),
             correction=(
                 load_component(PathLossCorrection, directory / "correction", dtype)
                 if (directory / "correction").is_dir()

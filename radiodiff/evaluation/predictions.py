@@ -127,7 +127,7 @@ def score_predictions(config: EvaluateConfig) -> FolderScores:
             f"{some(missing)}; add them, or set missing=skip to score the others"
         )
     scored = [index for index, name in enumerate(names) if name in files]
-    rows = []
+    rows, powers = [], []
     for index in tqdm(scored, desc="score", leave=False):
         truth = apply_threshold(dataset.gray(index), config.data.threshold)
         predicted = read_prediction(files[names[index]], dataset.shape, dataset.scale)
@@ -137,16 +137,16 @@ def score_predictions(config: EvaluateConfig) -> FolderScores:
             where = torch.from_numpy(~dataset.footprint(index).mask)
         maps = torch.from_numpy(predicted), torch.from_numpy(truth)
         row = score_maps(*maps, config.metrics, where, dataset.scale)
+        powers.append(truth_power(apply_threshold(maps[1], config.metrics.threshold), where))
         rows.append(row | {name: _apply(name, own, *maps, where) for name, own in more.items()})
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
-    power = values.pop("truth_power")
     scored_names = [names[index] for index in scored]
     return FolderScores(
         scored_names,
         values,
         missing,
         extra,
-        power,
+        torch.cat(powers),
         config.metrics.averaging,
         dataset.building_sources(),
     )
@@ -169,7 +169,7 @@ def score_maps(
         scale: gain of gray 0 and 1, for RMSE in dB.
 
     Returns:
-        nmse, rmse, ssim, psnr and truth_power -> (N,) float64.
+        nmse, rmse, ssim, psnr -> (N,) float64.
 
     Raises:
         InputError: as the metrics.
@@ -181,7 +181,6 @@ def score_maps(
         "rmse": rmse(prediction, truth, config.rmse_unit, where, scale.range_db),
         "ssim": ssim(prediction, truth, config.ssim_window),
         "psnr": psnr(prediction, truth, config.psnr_peak, where),
-        "truth_power": truth_power(truth, where),
     }
 
 

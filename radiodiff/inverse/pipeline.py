@@ -46,7 +46,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
     Args:
         unet: the prior network, e.g. :class:`radiodiff.inverse.prior.PatchUNet` or ``UNet2DModel``.
         scheduler: its noise schedule.
-        gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on.
+        gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on; None
+            is RadioMapSeer's.
     """
 
     # diffusers reads these annotations; some of its versions need classes, not strings.
@@ -54,11 +55,11 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         self,
         unet: nn.Module,
         scheduler: DDPMScheduler,
-        gain_scale_db: Sequence[float] = (GAIN_MIN_DB, GAIN_MAX_DB),
+        gain_scale_db: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
-        self.register_to_config(gain_scale_db=list(gain_scale_db))
+        self.register_to_config(gain_scale_db=list(gain_scale_db or (GAIN_MIN_DB, GAIN_MAX_DB)))
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **options: Any) -> "RadioDiffInversePipeline":

@@ -10,7 +10,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from radiodiff.evaluation.metrics import average
+from radiodiff.evaluation.metrics import average, truth_power
 from radiodiff.evaluation.predictions import score_maps
 from radiodiff.evaluation.settings import MetricConfig
 
@@ -61,7 +61,7 @@ def test_convention_of_the_mean(choice: str) -> None:
     config = MetricConfig.model_validate({"averaging": choice})
     scores = score_maps(TRUTH + ERROR, TRUTH, config)
     for metric, expected in MEANS[choice].items():
-        found = average(metric, scores[metric], config.averaging, scores["truth_power"])
+        found = average(metric, scores[metric], config.averaging, truth_power(TRUTH))
         assert found == pytest.approx(expected, rel=1e-5)
 
 

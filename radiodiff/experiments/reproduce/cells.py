@@ -19,9 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from radiodiff.data.images import read_mask, write_gray, write_levels
-from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, apply_threshold, build_dataset
 from radiodiff.data.settings import DataConfig
-from radiodiff.evaluation.metrics import building_ious
+from radiodiff.evaluation.metrics import building_ious, truth_power
 from radiodiff.evaluation.predictions import read_prediction, score_maps
 from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.experiments.fingerprints import digest_code, digest_maps, digest_of
@@ -150,6 +150,7 @@ class Cells:
         truth, buildings = model_to_gray(item["gain"][0]), item["buildings"][0]
         where = ~buildings if conventions.pixels == "outdoor" else None
         values = score_maps(gray, truth, conventions, where, dataset.scale)
+        values["truth_power"] = truth_power(apply_threshold(truth, conventions.threshold), where)
         own = _mask_path(folder / f"{name}.png")
         if tau is None and own.is_file():
             shadows = read_mask(own, dataset.shape)
