@@ -81,7 +81,7 @@ def search(
     queue.clear()
 
     source_row, source_col = row - PIXEL_SHIFT, col + PIXEL_SHIFT
-    bounds, nearest, index = sweep(source_row, source_col, edges)
+    bounds, nearest = sweep(source_row, source_col, edges)
     for m in range(count):
         dr, dc = corners.position[m, 0] - row, corners.position[m, 1] - col
         distance = np.hypot(dr, dc)
@@ -94,7 +94,6 @@ def search(
                 source_col,
                 bounds,
                 nearest,
-                index,
                 edges,
                 corners.outside[m, 0],
                 corners.outside[m, 1],
@@ -110,9 +109,7 @@ def search(
 
     seen = np.zeros(roof.shape[0], dtype=np.bool_)
     for a in range(roof.shape[0]):
-        seen[a] = sees(
-            source_row, source_col, bounds, nearest, index, edges, roof[a, 0], roof[a, 1]
-        )
+        seen[a] = sees(source_row, source_col, bounds, nearest, edges, roof[a, 0], roof[a, 1])
     roof_labels = paths_over_roofs(
         row, col, roof, pairs, level, height, seen, labels, loss[:down_block], graph.corner_to_roof,
         obstructed, loss_limit,

@@ -18,8 +18,6 @@ PIXEL_SHIFT = 2.0**-12
 """Pixels are seen at (row - shift, col + shift), the sampling point of the raster rule."""
 CORNER_SHIFT = 2.0**-10
 """Corners are seen this far outside their building, along the bisector."""
-_INDEX = 256
-"""Entries of a sweep's index per unit of pseudo-angle."""
 
 
 class Corners(NamedTuple):
@@ -91,11 +89,10 @@ def edges_within(row: float, col: float, reach: float, edges: np.ndarray) -> np.
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def sweep(row: float, col: float, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sector bounds (pseudo-angles, sorted), the nearest edge of every sector, an index.
+def sweep(row: float, col: float, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sector bounds (pseudo-angles, sorted) and the nearest edge of every sector.
 
-    Sector k lies between bounds k - 1 and k (cyclically); its edge is -1 if it is open. The index
-    holds for every ``1 / _INDEX`` of pseudo-angle the first bound that is not below it.
+    Sector k lies between bounds k - 1 and k (cyclically); its edge is -1 if it is open.
     """
     count = edges.shape[0]
     first = np.empty(count)
@@ -156,13 +153,7 @@ def sweep(row: float, col: float, edges: np.ndarray) -> tuple[np.ndarray, np.nda
                 distance[k] = t
                 nearest[k] = e
             k += 1
-    index = np.empty(4 * _INDEX + 1, dtype=np.int64)
-    k = 0
-    for i in range(index.shape[0]):
-        while k < n and bounds[k] < i / _INDEX:
-            k += 1
-        index[i] = k
-    return bounds, nearest, index
+    return bounds, nearest
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -171,7 +162,6 @@ def sees(
     col: float,
     bounds: np.ndarray,
     nearest: np.ndarray,
-    index: np.ndarray,
     edges: np.ndarray,
     target_row: float,
     target_col: float,
@@ -180,10 +170,7 @@ def sees(
     n = bounds.shape[0]
     if n == 0:
         return True
-    angle = pseudo_angle(target_row - row, target_col - col)
-    k = index[int(angle * _INDEX)]
-    while k < n and bounds[k] < angle:
-        k += 1
+    k = np.searchsorted(bounds, pseudo_angle(target_row - row, target_col - col))
     if k == n:
         k = 0
     e = nearest[k]
@@ -196,7 +183,7 @@ def sees(
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def visible_pixels(row: float, col: float, edges: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Return the (N,) bool visibility of (N, 2) integer pixels from a source point."""
-    bounds, nearest, index = sweep(row, col, edges)
+    bounds, nearest = sweep(row, col, edges)
     seen = np.empty(pixels.shape[0], dtype=np.bool_)
     for i in range(pixels.shape[0]):
         seen[i] = sees(
@@ -204,7 +191,6 @@ def visible_pixels(row: float, col: float, edges: np.ndarray, pixels: np.ndarray
             col,
             bounds,
             nearest,
-            index,
             edges,
             pixels[i, 0] - PIXEL_SHIFT,
             pixels[i, 1] + PIXEL_SHIFT,

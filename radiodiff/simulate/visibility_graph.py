@@ -139,7 +139,7 @@ def _links_to_corners(
         row, col = sources[k]
         origin_row, origin_col = corners.position[k] if from_corners else sources[k]
         edges = edges_within(row, col, reach, all_edges)
-        bounds, nearest, index = sweep(row, col, edges)
+        bounds, nearest = sweep(row, col, edges)
         for side in range(sides):
             for m in range(count):
                 dr = corners.position[m, 0] - origin_row
@@ -157,7 +157,6 @@ def _links_to_corners(
                     col,
                     bounds,
                     nearest,
-                    index,
                     edges,
                     corners.outside[m, 0],
                     corners.outside[m, 1],
@@ -202,7 +201,7 @@ def _links_to_pixels(
         row, col = sources[k]
         origin_row, origin_col = corners.position[k] if from_corners else sources[k]
         edges = edges_within(row, col, reach, all_edges)
-        bounds, nearest, index = sweep(row, col, edges)
+        bounds, nearest = sweep(row, col, edges)
         top, bottom = int(max(row - reach, 0.0)), int(min(row + reach + 1.0, height))
         left, right = int(max(col - reach, 0.0)), int(min(col + reach + 1.0, width))
         visible = 0
@@ -219,7 +218,6 @@ def _links_to_pixels(
                             col,
                             bounds,
                             nearest,
-                            index,
                             edges,
                             i - PIXEL_SHIFT,
                             j + PIXEL_SHIFT,
