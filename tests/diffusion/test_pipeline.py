@@ -135,7 +135,7 @@ def test_generate_takes_prompts_that_are_already_stacked(pipe, buildings):
     out = pipe.generate(torch.stack(prompts), generator=noise)
     noise = [generator(0), generator(1)]
     assert_close(out.gray, pipe(buildings, [(15, 25), (0, 0)], generator=noise).gray)
-    with pytest.raises(InputError, match="prompt: expected"):
+    with pytest.raises(InputError, match="prompt: found"):
         pipe.generate(torch.zeros(1, 2, *SIZE))
 
 
