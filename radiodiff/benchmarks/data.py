@@ -58,6 +58,7 @@ def benchmark_dataset(root: Path | None = None, seconds: float = 3.0) -> dict[st
 
 
 def _measure(root: Path, seconds: float) -> dict[str, float]:
+    flat = tuple(name for name in PROMPT_FEATURES if name != "building_height")
     rates = {"PNG": maps_per_second(RadioMapSeer(root, cache=False), seconds)}
     for label, features in {
         "warm cache": PAPER_PROMPT,
