@@ -310,8 +310,8 @@ def test_the_outdoor_mean_leaves_samples_out_that_draw_a_building():
     [
         ({"noise_std": -1.0}, "noise_std is -1"),
         ({"noise_std": float("nan")}, "noise_std is nan"),
-        ({"num_inference_steps": 0}, "num_inference_steps = 0"),
-        ({"num_particles": 0}, "num_particles = 0"),
+        ({"num_inference_steps": 0}, "num_inference_steps: found 0"),
+        ({"num_particles": 0}, "num_particles: found 0"),
         ({"generator": [torch.Generator()]}, "1 generators for 2 maps"),
         ({"buildings": torch.zeros(1, 1, 8, 8, dtype=torch.bool)}, "buildings have shape"),
         ({"buildings": torch.zeros(1, 1, 32, 32)}, "needed is a bool mask"),
