@@ -88,7 +88,7 @@ def _city_tab(page: gr.Blocks) -> None:
                 [*work.METHODS, "both, and their difference"], value=work.ENGINE, label="Method"
             )
         with gr.Column(scale=2, min_width=300):
-            plot = gr.Plot(label="Path gain in dB", elem_id="city-plot")
+            plot = gr.Plot(show_label=False, elem_id="city-plot")
             said = gr.Markdown(elem_id="city-said")
     shown = [plot, said]
     inputs = [city, place, method]
@@ -236,7 +236,7 @@ def _sensing_tab() -> None:
         seed = gr.Number(value=FIRST_CITY, precision=0, minimum=0, label="city")
     run = gr.Button("Measure and reconstruct", variant="primary")
     said = gr.Markdown(elem_id="sensing-said")
-    plot = gr.Plot(label="Path gain in dB", elem_id="sensing-plot")
+    plot = gr.Plot(show_label=False, elem_id="sensing-plot")
 
     @one_line
     def show(missing: float, noise: float, seed: float) -> tuple[str, Any]:

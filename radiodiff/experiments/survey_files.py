@@ -25,6 +25,7 @@ from radiodiff.data.surveys.samples import SurveySamples
 from radiodiff.data.text_files import file_hash
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import GAIN_COLOURS
+from radiodiff.experiments.rasters import write_cog
 from radiodiff.experiments.survey_figure import COLOUR_QUANTILES, draw_survey_map
 from radiodiff.files import write_json
 from radiodiff.inverse.sensing import outlines
@@ -172,33 +173,7 @@ def write_geotiff(path: Path, grid: Grid, result: SurveyMap) -> bool:
     Returns:
         Whether the file was written.
     """
-    if importlib.util.find_spec("rasterio") is None:
-        return False
-    import rasterio.shutil
-    from rasterio.io import MemoryFile
-    from rasterio.transform import Affine
-
-    (x, y), (dx, dy) = grid.origin, grid.pixel
-    layers = result.layers().values()
-    temporary = path.with_name(path.stem + ".partial.tif")
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff",
-            height=grid.shape[0],
-            width=grid.shape[1],
-            count=len(layers),
-            dtype="float32",
-            nodata=float("nan"),
-            crs=geodesy.WGS84 if grid.coordinates == "degrees" and not grid.crs else grid.crs,
-            transform=Affine(dx, 0.0, x - dx / 2, 0.0, dy, y - dy / 2),
-        ) as file:
-            for band, (description, values) in enumerate(layers, start=1):
-                file.write(values.astype(np.float32), band)
-                file.set_band_description(band, description)
-        with memory.open() as file:
-            rasterio.shutil.copy(file, temporary, driver="COG", compress="deflate")
-    temporary.replace(path)
-    return True
+    return write_cog(path, grid, dict(result.layers().values()))
 
 
 def write_grid_csv(path: Path, grid: Grid, result: SurveyMap) -> None:
