@@ -19,6 +19,7 @@ from radiodiff.data.measurements import Measurements, measure
 from radiodiff.data.survey import read_survey
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.evaluation.metrics import psnr
 from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 from radiodiff.inverse.interpolation import linear
@@ -167,8 +168,8 @@ def sense(
         "linear": model_to_db(interpolated).numpy(),
     }
     for name, model in (("mean", found.mean[0, 0].float().cpu()), ("linear", interpolated)):
-        error = model_to_gray(model).clamp(0.0, 1.0) - model_to_gray(truth[0, 0])
-        result[f"{name}_psnr"] = float(-10.0 * torch.log10((error**2).mean()))
+        gray = model_to_gray(model).clamp(0.0, 1.0)
+        result[f"{name}_psnr"] = float(psnr(gray, model_to_gray(truth[0, 0])))
     return result
 
 

@@ -47,20 +47,28 @@ def estimate(
             independent samples.
         averaging: as :func:`radiodiff.evaluation.metrics.average`.
         power: (S, N), likewise.
+
+    Raises:
+        InputError: a pooled NMSE without ``power``.
     """
-    power = torch.ones_like(values) if power is None else power
-    if interval == "seeds":
-        groups = list(zip(values, power, strict=True))
-    else:
-        cities = [name.split("_")[0] for name in names]
-        chosen = [
-            torch.tensor([city == other for other in cities]) for city in dict.fromkeys(cities)
-        ]
-        groups = [(values[:, maps].flatten(), power[:, maps].flatten()) for maps in chosen]
-    means = torch.tensor([average(metric, group, averaging, p) for group, p in groups]).double()
+    count, cities = values.shape[0], [name.split("_")[0] for name in names]
+    keys = range(count) if interval == "seeds" else dict.fromkeys(cities)
+    groups = [
+        torch.tensor(
+            [
+                [key == (seed if interval == "seeds" else city) for city in cities]
+                for seed in range(count)
+            ]
+        )
+        for key in keys
+    ]
+
+    def mean_of(group: Tensor) -> float:
+        return average(metric, values[group], averaging, None if power is None else power[group])
+
+    means = torch.tensor([mean_of(group) for group in groups]).double()
     n = len(means)
     half_width = None
     if n > 1:
         half_width = float(student.ppf(0.975, n - 1) * means.std() / math.sqrt(n))
-    mean = average(metric, values.flatten(), averaging, power.flatten())
-    return Estimate(mean, half_width, n)
+    return Estimate(mean_of(torch.ones_like(values, dtype=torch.bool)), half_width, n)

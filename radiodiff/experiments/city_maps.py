@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,12 @@ import torch
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance
-from radiodiff.data import geodesy
 from radiodiff.data.images import read_mask, write_gray
 from radiodiff.data.prompts import check_transmitter
+from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.experiments.rasters import write_cog
 from radiodiff.experiments.settings import CityMaps, GenerateConfig
 from radiodiff.files import replacing, write_json
 from radiodiff.processes import join_processes
@@ -75,7 +75,8 @@ def generate_city_maps(config: GenerateConfig) -> Path:
                 )
             write_gray(maps / f"{number}.png", gray.numpy())
             if bounds is not None:
-                write_geotiff(maps / f"{number}.tif", gain_db.numpy(), bounds)
+                grid = grid_of(bounds, buildings.shape, city.resolution_m)
+                write_cog(maps / f"{number}.tif", grid, {"path_gain_db": gain_db.numpy()})
             bar.update()
     bar.close()
     return maps
@@ -110,33 +111,8 @@ def read_city(city: CityMaps) -> tuple[np.ndarray, geojson.Bounds | None]:
     return mask, bounds
 
 
-def write_geotiff(path: Path, gain_db: np.ndarray, bounds: geojson.Bounds) -> bool:
-    """Write path gain as GeoTIFF in longitude and latitude, if rasterio is installed.
-
-    Returns:
-        Whether the file was written.
-    """
-    if importlib.util.find_spec("rasterio") is None:
-        return False
-    import rasterio
-    from rasterio.transform import from_bounds
-
-    height, width = gain_db.shape
-    with (
-        replacing(path) as temporary,
-        rasterio.open(
-            temporary,
-            "w",
-            driver="GTiff",
-            height=height,
-            width=width,
-            count=1,
-            dtype="float32",
-            crs=geodesy.WGS84,
-            transform=from_bounds(*bounds, width, height),
-            compress="deflate",
-        ) as file,
-    ):
-        file.write(gain_db.astype(np.float32), 1)
-        file.set_band_description(1, "path_gain_db")
-    return True
+def grid_of(bounds: geojson.Bounds, shape: tuple[int, int], resolution_m: float) -> Grid:
+    """Return the grid of (H, W) pixels that fill an area in degrees, row 0 in the north."""
+    west, south, east, north = bounds
+    dx, dy = (east - west) / shape[1], (north - south) / shape[0]
+    return Grid((west + dx / 2, north - dy / 2), (dx, -dy), shape, resolution_m, "degrees")

@@ -101,8 +101,13 @@ def _interpolation(interpolate: Callable[..., object]) -> Method:
     return Method(predict, (), needs_measurements=True)
 
 
+def _path_loss_model(batch: MapBatch) -> Tensor:
+    return model_to_gray(batch.prompt[:, 0])
+
+
 METHODS: dict[str, Method] = {
-    name: _interpolation(interpolate) for name, interpolate in INTERPOLATORS.items()
+    **{name: _interpolation(interpolate) for name, interpolate in INTERPOLATORS.items()},
+    "path_loss_model": Method(_path_loss_model, ("path_loss_model",)),
 }
 """Name -> method; :func:`register` adds to it."""
 

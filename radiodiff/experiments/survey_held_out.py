@@ -11,8 +11,7 @@ import pandas as pd
 from radiodiff.data.surveys.held_out import split_held_out
 from radiodiff.data.surveys.samples import SurveySamples, read_samples
 from radiodiff.data.surveys.settings import SurveySettings
-
-NORMAL_Q95 = 1.645
+from radiodiff.inverse.field.validation import NORMAL_Q95
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,8 @@ from radiodiff.data.surveys.settings import SurveySettings
 from radiodiff.errors import InputError
 from radiodiff.evaluation.intervals import Estimate
 from radiodiff.evaluation.tables import Column
-from radiodiff.experiments.methods import import_here
 from radiodiff.experiments.reproduce.rendering import ComparisonTable, csv_text, latex, markdown
-from radiodiff.experiments.survey_held_out import NORMAL_Q95, SamplePrediction, score_samples
+from radiodiff.experiments.survey_held_out import SamplePrediction, score_samples
 from radiodiff.files import write_text
 from radiodiff.inverse.field.candidates import (
     Candidate,
@@ -45,6 +44,8 @@ from radiodiff.inverse.field.covariance import fit_covariance
 from radiodiff.inverse.field.model import fit_field
 from radiodiff.inverse.field.samples import merge_positions, merge_rows
 from radiodiff.inverse.field.trend import fit_trend
+from radiodiff.inverse.field.validation import NORMAL_Q95
+from radiodiff.plugins import import_here, import_modules
 
 Predict = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray | SamplePrediction]
 """Samples' positions (N, 2) in metres and values (N,), positions (Q, 2), seed -> (Q,) values, or
@@ -123,8 +124,7 @@ def write_survey_table(config: SurveyTableConfig) -> Path:
     Raises:
         InputError: a survey or a method cannot be used.
     """
-    for module in config.imports:
-        import_here(module)
+    import_modules(config.imports)
     methods = {name: load_method(source) for name, source in config.methods.items()}
     splits = find_splits(config.survey_root)
     directory = open_run_directory(config.output, config)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from radiodiff.errors import InputError
 from radiodiff.evaluation.intervals import estimate
 
 # Student's 97.5 % quantiles, from tables.
@@ -36,3 +37,13 @@ def test_pooled_means_pool_within_groups_too():
     assert found.mean == pytest.approx(math.sqrt(0.03))
     spread = math.sqrt(0.04) - math.sqrt(0.02)
     assert found.half_width == pytest.approx(T1 * spread / 2, rel=1e-4)
+
+
+def test_pooled_nmse_weighs_maps_by_their_power():
+    values, power = torch.tensor([[0.1, 0.4], [0.3, 0.4]]), torch.tensor([[3.0, 1.0], [3.0, 1.0]])
+    found = estimate("nmse", values, ["1_0", "2_0"], "seeds", "pooled", power)
+    assert found.mean == pytest.approx((0.3 + 0.4 + 0.9 + 0.4) / 8)
+    # Means of the seeds: 0.175 and 0.325; Student's 97.5 % quantile for one degree is 12.706.
+    assert found.half_width == pytest.approx(12.7062 * 0.075, rel=1e-4)
+    with pytest.raises(InputError, match="needs the power"):
+        estimate("nmse", values, ["1_0", "2_0"], "cities", "pooled")

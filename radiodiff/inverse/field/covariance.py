@@ -11,6 +11,8 @@ from scipy.optimize import minimize
 
 from radiodiff.inverse.field.samples import Runs
 
+IMPOSSIBLE = 1e30
+"""Negative log-likelihood of parameters whose matrix cannot be factored."""
 STEPS = 40
 """Evaluations of the likelihood."""
 MAX_DEVIATIONS = 7.0
@@ -235,7 +237,9 @@ def _negative_likelihood(
         covariance = parameters[part.variance] * np.exp(-distance)
         matrix += covariance
         covariances.append((distance, covariance))
-    factor, _ = lapack.dpotrf(matrix, lower=1)
+    factor, failed = lapack.dpotrf(matrix, lower=1)
+    if failed:  # not positive definite by rounding: the search steps back
+        return IMPOSSIBLE, np.zeros(len(raw)), 0.0
     inverse, _ = lapack.dpotri(factor, lower=1)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     ones = inverse.sum(axis=1)

@@ -19,12 +19,17 @@ from radiodiff.inverse.field.candidates import (
 from radiodiff.inverse.field.covariance import Covariance
 from radiodiff.inverse.field.samples import merge_positions, merge_rows
 from radiodiff.inverse.field.trend import LogDistance, Mean
-from radiodiff.inverse.field.validation import Average, fit_average, leave_out, predict_all
+from radiodiff.inverse.field.validation import (
+    NORMAL_Q95,
+    Average,
+    fit_average,
+    leave_out,
+    predict_all,
+)
 
 PATCH_POSITIONS = 16
 """Positions that share their neighbours where many are predicted."""
 MANY = 20_000
-NORMAL_Q95 = 1.645
 MIN_WEIGHT = 0.08
 """A candidate that has less weight at every distance is left out: maps take less time."""
 MIN_SAMPLES = 12
@@ -110,7 +115,7 @@ class Field:
             q05=average + low * std,
             q95=average + high * std,
             distance=distance,
-            map_std=scale * np.sqrt(std**2 - noise),
+            map_std=scale * np.sqrt(np.maximum(std**2 - noise, 0.0)),
         )
 
 

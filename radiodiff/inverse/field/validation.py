@@ -18,6 +18,8 @@ BLOCKS = (40, 20, 10)
 """Sides of the squares left out: the survey's extent over these."""
 TARGETS = 500
 """Samples that are predicted per way of leaving out."""
+NORMAL_Q95 = 1.645
+"""95 % quantile of the standard normal distribution."""
 RIDGE = 0.01
 HEAD_START = 4.0
 """Logit that the first candidate, kriging, has before the errors are looked at: a gain that
@@ -198,7 +200,8 @@ def fit_average(found: Predictions, spacing: float, extent: float) -> Average:
     fitted = minimize(loss, prior.reshape(-1), jac=True, method="L-BFGS-B").x.reshape(prior.shape)
     knots = np.unique(np.quantile(t, np.linspace(0.02, 0.98, KNOTS)))
     neutral = np.ones(len(knots))
-    average = Average(fitted, spacing, reach, knots, neutral, -1.645 * neutral, 1.645 * neutral)
+    width = NORMAL_Q95 * neutral
+    average = Average(fitted, spacing, reach, knots, neutral, -width, width)
     mean, std = average.combine(found.mean, found.variance, found.distance)
     return _calibrate(average, (found.value - mean) / std, t)
 
