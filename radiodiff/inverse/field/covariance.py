@@ -15,6 +15,10 @@ IMPOSSIBLE = 1e30
 """Negative log-likelihood of parameters whose matrix cannot be factored."""
 STEPS = 40
 """Evaluations of the likelihood."""
+LIKELIHOOD_SAMPLES = 720
+"""Samples in a likelihood, whose time grows with their cube. Chosen on six public surveys
+(docs/findings/surveys.md): half as many make the estimates depend on the draw.
+"""
 MAX_DEVIATIONS = 7.0
 """Bounds of the logarithms of the parameters around their prior medians."""
 DRIFT_ROWS = 8.0
@@ -116,7 +120,7 @@ def fit_covariance(
     scales: int = 2,
     track: bool = False,
     transmitter: np.ndarray | None = None,
-    max_samples: int = 360,
+    max_samples: int = LIKELIHOOD_SAMPLES,
 ) -> tuple[Covariance, float]:
     """Estimate a covariance by the restricted likelihood of a constant mean.
 

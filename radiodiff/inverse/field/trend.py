@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from radiodiff.inverse.field.covariance import Covariance, choose_subset
+from radiodiff.inverse.field.covariance import LIKELIHOOD_SAMPLES, Covariance, choose_subset
 from radiodiff.inverse.field.samples import Runs
 
 EXPONENT, EXPONENT_STD = 3.0, 1.5
@@ -48,7 +48,7 @@ def fit_trend(
     noise_factor: np.ndarray,
     rng: np.random.Generator,
     *,
-    max_samples: int = 360,
+    max_samples: int = LIKELIHOOD_SAMPLES,
 ) -> LogDistance:
     """Fit the trend by generalised least squares for transmitters on a grid that is refined.
 
