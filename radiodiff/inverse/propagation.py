@@ -31,6 +31,8 @@ class ModelGain:
     """(H, W) float64, model range; meaningless inside of buildings."""
     error_weight: np.ndarray
     """(H, W) float64 in [0, 1], share that a reconstruction keeps; 1 inside of buildings."""
+    variance: np.ndarray
+    """(H, W) float64, of what the path-loss model still misses."""
 
     def blend(self, reconstruction: np.ndarray) -> np.ndarray:
         """Return the gain outdoors of the path-loss model and of a reconstruction, (H, W)."""
@@ -92,7 +94,7 @@ def model_gain(
     network = np.where(used, network * sigma**2 / (network + sigma**2), network)
     error_weight = excess / np.maximum(excess + network, _MIN_PRECISION)
     error_weight[weight == _MIN_PRECISION] = 1.0
-    return ModelGain(gain, np.where(buildings, 1.0, error_weight))
+    return ModelGain(gain, np.where(buildings, 1.0, error_weight), excess)
 
 
 def _place(

@@ -21,6 +21,9 @@ from radiodiff.inverse.refinement_constants import constants
 from radiodiff.inverse.sensing import locate_transmitter
 from radiodiff.inverse.walls import can_draw_walls, draw_walls, expected_gain
 
+MIN_SPREAD = 1e-8
+"""Variance of samples that agree, model range: none is divided by less."""
+
 
 @dataclass(frozen=True)
 class Refined:
@@ -82,11 +85,12 @@ def refine(
             probability[b, 0] = torch.from_numpy(share).to(probability)
         else:
             continue
+        of_samples = weights[b].cpu().numpy()
         if path_loss_model:
             outdoor, own = _apply_path_loss_model(
-                outdoor, own, share, masks, values, observed, sigma
+                outdoor, own, of_samples, share, masks, values, observed, sigma
             )
-        spread = np.average((own - outdoor) ** 2, axis=0, weights=weights[b].cpu().numpy())
+        spread = np.average((own - outdoor) ** 2, axis=0, weights=of_samples)
         variance = (1.0 - share) * (spread + share * (outdoor - BUILDING_VALUE) ** 2)
         mean[b, 0] = torch.from_numpy(expected_gain(share, outdoor)).to(mean)
         std[b, 0] = torch.from_numpy(np.sqrt(variance)).to(std)
@@ -97,6 +101,7 @@ def refine(
 def _apply_path_loss_model(
     outdoor: np.ndarray,
     samples: np.ndarray,
+    weights: np.ndarray,
     share: np.ndarray,
     masks: np.ndarray,
     values: np.ndarray,
@@ -105,6 +110,7 @@ def _apply_path_loss_model(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blend the gain outdoors, (H, W), and that of the samples, (M, H, W), with the model's.
 
+    The samples spread as they did, less where the model is taken, and by what the model misses.
     The path-loss model is computed in the first few of the masks, (1 or M, H, W), and
     averaged over them, inside of whose buildings it changes nothing. Every sample takes that of one
     of them.
@@ -123,11 +129,14 @@ def _apply_path_loss_model(
         for path_loss_model in predictions
     ]
     result = samples.copy()
+    spread = np.average((samples - outdoor) ** 2, axis=0, weights=weights)
     for index, (path_loss_model, gain) in enumerate(zip(predictions, blended, strict=True)):
         if path_loss_model is None:
             continue
         least = own.min_variance_share
-        kept = np.sqrt(least + (1.0 - least) * path_loss_model.error_weight)
+        weight = path_loss_model.error_weight
+        missed = (1.0 - weight) ** 2 * path_loss_model.variance / np.maximum(spread, MIN_SPREAD)
+        kept = np.sqrt(least + (1.0 - least) * weight + missed)
         result[index :: len(predictions)] = gain + kept * (
             samples[index :: len(predictions)] - outdoor
         )

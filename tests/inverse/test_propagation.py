@@ -82,6 +82,15 @@ def test_the_reconstruction_stays_where_the_measurements_contradict_the_path_los
     assert path_loss_model.error_weight[~scene.buildings & (distance > 25)].mean() < 0.35
 
 
+def test_the_variance_is_that_of_what_the_path_loss_model_misses(scene):
+    missed = 0.06
+    signs = np.random.default_rng(3).choice([-1.0, 1.0], scene.gain.shape)
+    path_loss_model = scene.path_loss_model(scene.gain + missed * signs)
+    outdoors = ~scene.buildings
+    assert path_loss_model.variance[outdoors].mean() == pytest.approx(missed**2, rel=0.2)
+    assert scene.path_loss_model(scene.gain).variance[outdoors].mean() < 0.2 * missed**2
+
+
 def test_exact_measurements_stay_as_they_are(scene):
     truth = scene.gain + 0.02 * np.sin(np.indices(scene.gain.shape)[0] / 3.0)
     values = np.where(scene.observed, truth, np.nan)

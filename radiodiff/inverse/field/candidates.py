@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import curve_fit
 from scipy.spatial import cKDTree
+from threadpoolctl import threadpool_limits
 
 from radiodiff.inverse.field.covariance import Covariance, fit_covariance
 from radiodiff.inverse.field.kriging import solve_patches
@@ -175,32 +179,50 @@ def fit_candidates(
     Returns:
         The fields, and the log-distance trend.
     """
-    runs = samples.positions
+    runs, rows = samples.positions, samples.rows
     factor = samples.noise_factor(runs)
     level = Constant(float(np.average(runs.mean, weights=runs.count)))
-    found = [kriging_candidate(runs)]
-    covariance, offset = fit_covariance(runs, runs.mean - level(runs.xy), factor, rng)
-    constant = Sum(level, offset)
-    found.append(Candidate("constant", constant, covariance))
-    trend = fit_trend(runs, covariance, factor, rng)
-    covariance, _ = fit_covariance(runs, runs.mean - trend(runs.xy), factor, rng)
-    trend = fit_trend(runs, covariance, factor, rng)
-    rest = runs.mean - trend(runs.xy)
-    found.append(Candidate("trend", trend, covariance))
-    for name, scales, source in (("trend_short", 1, None), ("shadows", 2, trend.transmitter)):
-        position = None if source is None else np.array(source)
-        covariance, _ = fit_covariance(runs, rest, factor, rng, scales=scales, transmitter=position)
-        found.append(Candidate(name, trend, covariance))
-    for number, covariate in enumerate(covariates):
-        covariance, offset = fit_covariance(runs, runs.mean - covariate(runs.xy), factor, rng)
-        found.append(Candidate(f"covariate_{number}", Sum(covariate, offset), covariance))
-    rows = samples.rows
-    if len(rows.xy) >= 30:
-        factor = samples.noise_factor(rows)
-        for name, mean in (("pass", constant), ("pass_trend", trend)):
-            covariance, _ = fit_covariance(rows, rows.mean - mean(rows.xy), factor, rng, track=True)
-            found.append(Candidate(name, mean, covariance, 0.15 if name == "pass" else 0.3))
+    # The matrices are small: threads of BLAS would cost more than they save.
+    with threadpool_limits(1, user_api="blas"):
+        covariance, offset = fit_covariance(runs, runs.mean - level(runs.xy), factor, rng)
+        constant = Sum(level, offset)
+        found = [kriging_candidate(runs), Candidate("constant", constant, covariance)]
+        trend = fit_trend(runs, covariance, factor, rng)
+        covariance, _ = fit_covariance(runs, runs.mean - trend(runs.xy), factor, rng)
+        trend = fit_trend(runs, covariance, factor, rng)
+        found.append(Candidate("trend", trend, covariance))
+        transmitter = np.array(trend.transmitter)
+        fits = [
+            _Fit("trend_short", runs, trend, {"scales": 1}),
+            _Fit("shadows", runs, trend, {"transmitter": transmitter}),
+        ]
+        fits += [_Fit(f"covariate_{i}", runs, map_, {}) for i, map_ in enumerate(covariates)]
+        if len(rows.xy) >= 30:
+            fits += [
+                _Fit("pass", rows, constant, {"track": True}, 0.15),
+                _Fit("pass_trend", rows, trend, {"track": True}, 0.3),
+            ]
+        with ThreadPoolExecutor(min(len(fits), os.cpu_count() or 1)) as threads:
+            found += threads.map(lambda fit, own: fit(samples, own), fits, rng.spawn(len(fits)))
     return found, trend
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A candidate whose covariance is still to be estimated."""
+
+    name: str
+    runs: Runs
+    mean: Mean
+    options: dict[str, Any]
+    pass_width: float = 0.0
+
+    def __call__(self, samples: Samples, rng: np.random.Generator) -> Candidate:
+        rest = self.runs.mean - self.mean(self.runs.xy)
+        factor = samples.noise_factor(self.runs)
+        covariance, offset = fit_covariance(self.runs, rest, factor, rng, **self.options)
+        mean = Sum(self.mean, offset) if self.name.startswith("covariate") else self.mean
+        return Candidate(self.name, mean, covariance, self.pass_width)
 
 
 def weigh_samples(positions: Runs, rows: Runs) -> Samples:
