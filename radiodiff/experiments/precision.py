@@ -20,10 +20,10 @@ def resolve_dtype(dtype: NetworkPrecision, device: str | torch.device) -> torch.
     """
     if dtype != "auto":
         return torch.float32 if dtype == "float32" else torch.bfloat16
-    if torch.device(device).type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = _processor_has_bfloat16()
+    kind = torch.device(device).type
+    native = (kind == "cpu" and _processor_has_bfloat16()) or (
+        kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    )
     return torch.bfloat16 if native else torch.float32
 
 

@@ -87,7 +87,7 @@ def test_buildings_that_are_found_are_compared_with_image_and_footprint(tree, pr
     half[tuple(np.argwhere(mask)[::2].T)] = False
     expected = (half & png).sum() / (half | png).sum()
     assert scores.values["iou"][1].item() == pytest.approx(expected)
-    np.testing.assert_allclose(shown[0], 2 * noisy_levels(dataset, 0) / 255 - 1, atol=1e-6)
+    np.testing.assert_allclose(shown[0], noisy_levels(dataset, 0) / 127.5 - 1, atol=1e-6)
     assert "IoU (PNG)" in scores.table("mine")
     on_roofs = EvaluateConfig(
         predictions=predictions, data=data.model_copy(update={"rooftop": True})

@@ -16,6 +16,7 @@ def test_auto_is_bfloat16_only_where_a_device_computes_in_it(
     found = {"avx512_bf16": native}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     assert resolve_dtype("auto", "cpu") == expected
+    assert resolve_dtype("auto", "meta") == torch.float32
     assert resolve_dtype("bfloat16", "cpu") == torch.bfloat16
     assert resolve_dtype("float32", "cpu") == torch.float32
 

@@ -86,7 +86,9 @@ def find_source(entry: MethodEntry, config: ReproduceConfig) -> Source:
     else:
         directory = train_method(entry, config)
         settings = MethodSettings(source=str(directory), device=config.device, **sampling)
-    return Source(settings, None, digest_folder(directory), _describe_weights(directory))
+    precision = str(resolve_dtype(settings.dtype, settings.device)).removeprefix("torch.")
+    description = f"{_describe_weights(directory)}, in {precision}"
+    return Source(settings, None, digest_folder(directory), description)
 
 
 def is_simulated(root: Path) -> bool:
