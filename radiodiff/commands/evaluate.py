@@ -15,8 +15,9 @@ def main() -> None:
         shortcuts={"--predictions": "predictions", "--data": "data.root"},
     )
     from radiodiff.evaluation.predictions import evaluate_predictions
+    from radiodiff.inverse.sensing import shadow_mask
 
-    scores = evaluate_predictions(config)
+    scores = evaluate_predictions(config, shadow_mask)
     print(f"\n{scores.table(config.method)}")
     print(f"{len(scores.names)} maps scored")
     if scores.missing:

@@ -202,12 +202,23 @@ class RadioMapSeer(Dataset[Sample]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
+        footprint, scene = self.footprint(index), self.scene(index)
+        return {
+            "gain": torch.from_numpy(self._model(index))[None],
+            "prompt": stack_features(self.prompt_features, scene),
+            "buildings": torch.from_numpy(footprint.mask.copy())[None],
+            "buildings_png": torch.from_numpy(footprint.png.copy())[None],
+            "transmitter": torch.tensor(scene.transmitter, dtype=torch.int64),
+            "name": self.name(index),
+        }
+
+    def scene(self, index: int) -> Scene:
+        """Return what the prompt of an item is made from."""
         map_id, transmitter_id = self.pairs[index]
         footprint = self.footprint(index)
-        transmitter = self._transmitter(map_id, transmitter_id)
-        scene = Scene(
+        return Scene(
             footprint.mask,
-            transmitter,
+            self._transmitter(map_id, transmitter_id),
             self._vehicles(map_id),
             polygons=footprint.given_polygons,
             resolution_m=self._resolution_m,
@@ -218,14 +229,6 @@ class RadioMapSeer(Dataset[Sample]):
                 for name, path in self._extra_files(map_id, transmitter_id).items()
             },
         )
-        return {
-            "gain": torch.from_numpy(self._model(index))[None],
-            "prompt": stack_features(self.prompt_features, scene),
-            "buildings": torch.from_numpy(footprint.mask.copy())[None],
-            "buildings_png": torch.from_numpy(footprint.png.copy())[None],
-            "transmitter": torch.tensor(transmitter, dtype=torch.int64),
-            "name": self.name(index),
-        }
 
     def name(self, index: int) -> str:
         """Return "{map}_{transmitter}", the file name without suffix."""

@@ -27,14 +27,27 @@ from radiodiff.data.radiomapseer import apply_threshold, build_dataset
 from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.data.tree import some
 from radiodiff.errors import InputError
-from radiodiff.evaluation.metrics import average, mae, nmse, psnr, rmse, ssim, truth_power
+from radiodiff.evaluation.metrics import (
+    average,
+    building_ious,
+    mae,
+    nmse,
+    psnr,
+    rmse,
+    ssim,
+    truth_power,
+)
 from radiodiff.evaluation.settings import Averaging, EvaluateConfig, MetricConfig
 from radiodiff.evaluation.tables import COLUMNS, Column, markdown_table
 from radiodiff.files import write_json, write_text
 from radiodiff.plugins import import_here
+from radiodiff.units import gray_to_model
 
 Metric = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Function of prediction, truth and the pixels that count, (N, H, W) each; returns (N,)."""
+
+FindBuildings = Callable[[np.ndarray], np.ndarray]
+"""Function of a map (H, W) in model range; returns (H, W) bool, the pixels taken for buildings."""
 
 SUFFIXES = (".png", ".npz")
 CORRUPT = (OSError, ValueError, EOFError, RuntimeError, MemoryError, NotImplementedError)
@@ -77,15 +90,21 @@ class FolderScores:
         return markdown_table({method: self.means()}, COLUMNS | own)
 
 
-def evaluate_predictions(config: EvaluateConfig) -> FolderScores:
+def evaluate_predictions(
+    config: EvaluateConfig, find_buildings: FindBuildings | None = None
+) -> FolderScores:
     """Score a folder of predictions and write per_map.csv, summary.json and table.md.
+
+    Args:
+        config: what is scored.
+        find_buildings: see :func:`score_predictions`.
 
     Raises:
         InputError: a folder is missing, a prediction is missing, unreadable or of another size, or
             the output holds the scores of another configuration.
     """
     check_run_directory(config.output_directory, config)  # before the maps are scored
-    scores = score_predictions(config)
+    scores = score_predictions(config, find_buildings)
     directory = open_run_directory(config.output_directory, config)
     write_text(directory / "per_map.csv", _per_map_csv(scores))
     write_text(directory / "table.md", scores.table(config.method))
@@ -104,8 +123,16 @@ def evaluate_predictions(config: EvaluateConfig) -> FolderScores:
     return scores
 
 
-def score_predictions(config: EvaluateConfig) -> FolderScores:
+def score_predictions(
+    config: EvaluateConfig, find_buildings: FindBuildings | None = None
+) -> FolderScores:
     """Score a folder of predictions against one part of a tree, with a progress bar.
+
+    Args:
+        config: what is scored.
+        find_buildings: tells the buildings from a predicted map, which adds ``iou`` and
+            ``iou_gain`` (:func:`radiodiff.evaluation.metrics.building_ious`) to the metrics; None
+            leaves them out, as do maps with transmitters on roofs, where buildings have gain.
 
     Raises:
         InputError: as :func:`evaluate_predictions`.
@@ -130,13 +157,17 @@ def score_predictions(config: EvaluateConfig) -> FolderScores:
     rows, powers = [], []
     for index in tqdm(scored, desc="score", leave=False):
         truth = apply_threshold(dataset.gray(index), config.data.threshold)
-        predicted = read_prediction(files[names[index]], dataset.shape, dataset.scale)
-        predicted = apply_threshold(predicted, config.data.threshold)
+        gray = read_prediction(files[names[index]], dataset.shape, dataset.scale)
+        predicted = apply_threshold(gray, config.data.threshold)
         where = None
         if config.metrics.pixels == "outdoor":
             where = torch.from_numpy(~dataset.footprint(index).mask)
         maps = torch.from_numpy(predicted), torch.from_numpy(truth)
         row = score_maps(*maps, config.metrics, where, dataset.scale)
+        if find_buildings is not None and not config.data.rooftop:
+            found, footprint = find_buildings(gray_to_model(gray)), dataset.footprint(index)
+            masks = (torch.from_numpy(mask) for mask in (found, footprint.png, footprint.mask))
+            row |= building_ious(*masks)
         powers.append(truth_power(apply_threshold(maps[1], config.metrics.threshold), where))
         rows.append(row | {name: _apply(name, own, *maps, where) for name, own in more.items()})
     values = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}

@@ -40,6 +40,9 @@ COLUMNS: dict[str, Column] = {
     "transmitter_error_m": Column("transmitter error (m)", 2, False),
     "coverage": Column("coverage", 3, None),
     "seconds": Column("time per map (s)", 3, False),
+    "seconds_min": Column("time per map, from (s)", 2, None),
+    "seconds_max": Column("to (s)", 2, None),
+    "prompt_seconds": Column("prompt (s)", 3, False),
     "memory_mb": Column("peak memory (MB)", 0, False),
 }
 """Metric name -> column. A metric that is not here needs a column of its own."""

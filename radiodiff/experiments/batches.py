@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +16,9 @@ from radiodiff.data.radiomapseer import RadioMapSeer, Sample
 from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.errors import InputError
 from radiodiff.training.stream import mix_seed
+
+BATCHES_AHEAD = 2
+"""Batches that are read while one is computed with."""
 
 
 class WithheldError(InputError):
@@ -87,8 +92,32 @@ def make_batch(
     Raises:
         InputError: a map cannot be read or measured.
     """
-    known = known_facts(protocol) if known is None else known
     items = [dataset[index] for index in indices]
+    return batch_of(dataset, indices, items, seed, protocol, known), items
+
+
+def batch_of(
+    dataset: RadioMapSeer,
+    indices: Sequence[int],
+    items: list[Sample],
+    seed: int,
+    protocol: MeasurementProtocol | None = None,
+    known: Sequence[Fact] | None = None,
+) -> MapBatch:
+    """Measure maps that have been read, and return what methods are shown of them.
+
+    Args:
+        dataset: the maps.
+        indices: which maps.
+        items: what the dataset holds there.
+        seed: see :func:`make_batch`, as the next two.
+        protocol: how the maps are measured.
+        known: what of a scene may be shown.
+
+    Raises:
+        InputError: a map cannot be measured.
+    """
+    known = known_facts(protocol) if known is None else known
     seeds = [mix_seed(seed, *dataset.pairs[index]) for index in indices]
     measurements = None
     if protocol is not None:
@@ -96,7 +125,7 @@ def make_batch(
         observed = [observe_map(i["gain"], i["buildings"], protocol, own)[0] for i, own in pairs]
         measurements = stack_measurements(observed)
     withheld = withheld_features(dataset.prompt_features, known, dataset.dynamic)
-    batch = MapBatch(
+    return MapBatch(
         names=tuple(item["name"] for item in items),
         seeds=tuple(seeds),
         shape=dataset.shape,
@@ -105,7 +134,31 @@ def make_batch(
         channels=None if withheld else _stack(items, "prompt"),
         withheld=withheld,
     )
-    return batch, items
+
+
+def read_ahead(dataset: RadioMapSeer, batches: Sequence[Sequence[int]]) -> Iterator[list[Sample]]:
+    """Read batches of maps in threads, the next ones while the caller computes with the last.
+
+    Args:
+        dataset: the maps. As many are read at a time as torch has threads.
+        batches: indices of the maps of each batch.
+
+    Returns:
+        The maps of each batch, the same as ``dataset[index]`` gives one after the other.
+
+    Raises:
+        InputError: a map cannot be read.
+    """
+    ahead: deque[list[Future[Sample]]] = deque()
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        try:
+            for number in range(len(batches) + BATCHES_AHEAD):
+                if number < len(batches):
+                    ahead.append([pool.submit(dataset.__getitem__, n) for n in batches[number]])
+                if number >= BATCHES_AHEAD:
+                    yield [future.result() for future in ahead.popleft()]
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _stack(items: list[Sample], field: str) -> Tensor:

@@ -14,6 +14,7 @@ from radiodiff.data.prompts import check_transmitter
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.experiments.precision import prepare_networks
 from radiodiff.experiments.rasters import write_cog
 from radiodiff.experiments.settings import CityMaps, GenerateConfig
 from radiodiff.files import replacing, write_json
@@ -43,9 +44,8 @@ def generate_city_maps(config: GenerateConfig) -> Path:
     for position in city.transmitters:
         check_transmitter(position, buildings, "city.transmitters")
     state = join_processes()
-    pipeline = RadioDiffPipeline.from_pretrained(config.model, getattr(torch, config.dtype))
-    pipeline.to(state.device)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = RadioDiffPipeline.from_pretrained(config.model)
+    prepare_networks(pipeline, state.device, config.dtype)
     directory = open_run_directory(config.output, config, ("batch_size",))
     write_json(directory / "made_by.json", provenance(config, state.device))
     maps = directory / "maps"

@@ -10,15 +10,17 @@ from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance
-from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.radiomapseer import Sample, build_dataset
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.experiments.batches import read_ahead
 from radiodiff.experiments.fingerprints import (
     digest_code,
     digest_files,
     digest_folder,
     digest_of,
 )
+from radiodiff.experiments.precision import prepare_networks
 from radiodiff.experiments.settings import GenerateConfig
 from radiodiff.files import replacing, write_json
 from radiodiff.processes import join_processes
@@ -48,14 +50,14 @@ def generate_maps(config: GenerateConfig) -> Path:
     if config.data is None:
         raise InputError("data: no tree of maps is given")
     state = join_processes()
-    pipeline = RadioDiffPipeline.from_pretrained(config.model, getattr(torch, config.dtype))
+    pipeline = RadioDiffPipeline.from_pretrained(config.model)
     wanted, given = tuple(pipeline.config.prompt_features), config.data.prompt_features
     if wanted != given:
         raise InputError(
             f"data.prompt_features: found {', '.join(given)}; {config.model} was trained with "
             f"{', '.join(wanted)}"
         )
-    pipeline.to(state.device)
+    dtype = prepare_networks(pipeline, state.device, config.dtype)
     dataset = build_dataset(config.data, config.part)
     if state.is_main_process:
         directory = open_run_directory(config.output, config, MAY_DIFFER)
@@ -64,7 +66,7 @@ def generate_maps(config: GenerateConfig) -> Path:
     maps = config.output / "maps"
     maps.mkdir(parents=True, exist_ok=True)
     count = min(len(dataset), config.max_maps or len(dataset))
-    made_by = _identity(config)
+    made_by = _identity(config, dtype)
     digests = [digest_of([made_by, digest_files(dataset.files(i))]) for i in range(count)]
     missing = [i for i in range(count) if _made_by(maps / f"{dataset.name(i)}.png") != digests[i]]
     state.wait_for_everyone()  # so that all list the same, and none writes what main refuses
@@ -72,9 +74,10 @@ def generate_maps(config: GenerateConfig) -> Path:
     with tqdm(
         total=len(mine), desc="generate", unit="map", disable=not state.is_main_process
     ) as bar:
-        for start in range(0, len(mine), config.batch_size):
-            chosen = mine[start : start + config.batch_size]
-            images = _generate(pipeline, dataset, chosen, config)
+        size = config.batch_size
+        batches = [mine[start : start + size] for start in range(0, len(mine), size)]
+        for chosen, items in zip(batches, read_ahead(dataset, batches), strict=True):
+            images = _generate(pipeline, items, [dataset.pairs[n] for n in chosen], config)
             for index, image in zip(chosen, images, strict=True):
                 _write_png(maps / f"{dataset.name(index)}.png", image, digests[index])
             bar.update(len(chosen))
@@ -83,14 +86,12 @@ def generate_maps(config: GenerateConfig) -> Path:
 
 
 def _generate(
-    pipeline: RadioDiffPipeline, dataset: RadioMapSeer, indices: list[int], config: GenerateConfig
+    pipeline: RadioDiffPipeline,
+    items: list[Sample],
+    pairs: list[tuple[int, int]],
+    config: GenerateConfig,
 ) -> list[Image.Image]:
-    items = [dataset[index] for index in indices]
-    generators = []
-    for index in indices:
-        map_id, transmitter = dataset.pairs[index]
-        seed = mix_seed(config.seed, map_id, transmitter)
-        generators.append(torch.Generator().manual_seed(seed))
+    generators = [torch.Generator().manual_seed(mix_seed(config.seed, *pair)) for pair in pairs]
     output = pipeline.generate(
         torch.stack([item["prompt"] for item in items]),
         num_inference_steps=config.num_inference_steps,
@@ -103,12 +104,13 @@ def _generate(
     return [Image.fromarray(gray_to_level(image.numpy())) for image in gray]
 
 
-def _identity(config: GenerateConfig) -> dict[str, object]:
+def _identity(config: GenerateConfig, dtype: torch.dtype) -> dict[str, object]:
     """What every map follows from, besides its own scene."""
     settings = config.model_dump(
-        mode="json", include={"num_inference_steps", "mode", "zero_buildings", "seed", "dtype"}
+        mode="json", include={"num_inference_steps", "mode", "zero_buildings", "seed"}
     )
-    return settings | {"weights": digest_folder(find_weights(config.model)), "code": digest_code()}
+    weights = digest_folder(find_weights(config.model))
+    return settings | {"dtype": str(dtype), "weights": weights, "code": digest_code()}
 
 
 def _made_by(path: Path) -> str | None:

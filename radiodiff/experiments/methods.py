@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from radiodiff.data.prompts import PAPER_PROMPT, Fact
-from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, Sample, build_dataset
 from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
-from radiodiff.experiments.batches import MapBatch, make_batch
+from radiodiff.experiments.batches import MapBatch, batch_of, read_ahead
+from radiodiff.experiments.precision import prepare_networks
 from radiodiff.experiments.sampling import load_pipeline, reconstruct
 from radiodiff.experiments.settings import MethodSettings
 from radiodiff.inverse.interpolation import INTERPOLATORS
@@ -172,9 +173,9 @@ def predict_maps(
     """
     dataset = open_for(method, data, part)
     count = min(len(dataset), max_maps or len(dataset))
-    for first in range(0, count, batch_size):
-        indices = range(first, min(first + batch_size, count))
-        yield from predict_batch(method, dataset, indices, seed, protocol, known)
+    batches = [range(n, min(n + batch_size, count)) for n in range(0, count, batch_size)]
+    for predicted in predict_batches(method, dataset, batches, seed, protocol, known):
+        yield from predicted
 
 
 def open_for(method: Method, data: DataConfig, part: Part) -> RadioMapSeer:
@@ -183,24 +184,43 @@ def open_for(method: Method, data: DataConfig, part: Part) -> RadioMapSeer:
     return build_dataset(data.model_copy(update=features), part)
 
 
-def predict_batch(
+def predict_batches(
     method: Method,
     dataset: RadioMapSeer,
-    indices: Sequence[int],
+    batches: Sequence[Sequence[int]],
     seed: int = 0,
     protocol: MeasurementProtocol | None = None,
     known: Sequence[Fact] | None = None,
-) -> list[PredictedMap]:
-    """Run a method over some maps of a dataset that :func:`open_for` opened, in one call.
+) -> Iterator[list[PredictedMap]]:
+    """Run a method over some maps of a dataset that :func:`open_for` opened, one call per batch.
+
+    The prompts of the next batches are made while the method predicts one.
+
+    Args:
+        method: the method.
+        dataset: the maps.
+        batches: indices of the maps of each call.
+        seed: see :func:`predict_maps`, as the next two.
+        protocol: how the maps are measured.
+        known: what of a scene is shown.
+
+    Returns:
+        The predicted maps of each batch.
 
     Raises:
         InputError: as :func:`predict_maps`.
     """
     if method.needs_measurements and protocol is None:
         raise InputError("the method needs measurements, and none are made here")
-    batch, items = make_batch(dataset, indices, seed, protocol, known)
+    for indices, items in zip(batches, read_ahead(dataset, batches), strict=True):
+        batch = batch_of(dataset, indices, items, seed, protocol, known)
+        yield _predict(method, batch, items)
+
+
+def _predict(method: Method, batch: MapBatch, items: list[Sample]) -> list[PredictedMap]:
+    """Predict the maps of a batch, and check what the method returns."""
+    shape = (len(items), *batch.shape)
     found = method.predict(batch)
-    shape = (len(items), *dataset.shape)
     masks: list[Tensor | None] = [None] * len(items)
     if isinstance(found, Prediction):
         gray, mask = _checked(found.gray, shape), found.building_mask.detach().cpu()
@@ -252,8 +272,7 @@ def _from_module(source: str) -> Method:
 
 
 def _radiodiff(pipeline: RadioDiffPipeline, settings: MethodSettings) -> Method:
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(settings.device)
+    prepare_networks(pipeline, settings.device, settings.dtype)
     steps = settings.num_inference_steps or RADIODIFF_STEPS
 
     def predict(batch: MapBatch) -> Tensor:
@@ -266,7 +285,7 @@ def _radiodiff(pipeline: RadioDiffPipeline, settings: MethodSettings) -> Method:
 
 
 def _baseline(pipeline: BaselinePipeline, settings: MethodSettings) -> Method:
-    pipeline.to(settings.device)
+    prepare_networks(pipeline, settings.device, settings.dtype)
     return Method(
         lambda batch: pipeline(batch.prompt, batch.measurements),
         tuple(pipeline.config.prompt_features),

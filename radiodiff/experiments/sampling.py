@@ -8,7 +8,8 @@ import torch
 
 from radiodiff.errors import InputError
 from radiodiff.experiments.batches import MapBatch
-from radiodiff.experiments.settings import PriorPrecision
+from radiodiff.experiments.precision import prepare_networks
+from radiodiff.experiments.settings import NetworkPrecision
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import load_guided_diffusion
@@ -17,32 +18,14 @@ from radiodiff.inverse.settings import RefinementSettings
 from radiodiff.weight_sources import find_weights
 
 
-def resolve_dtype(dtype: PriorPrecision, device: str) -> torch.dtype:
-    """Return the precision that ``auto`` stands for on a device, or the one that is named.
-
-    A device that lacks bfloat16 emulates it, several times slower than float32.
-
-    Args:
-        dtype: ``auto``, ``float32`` or ``bfloat16``.
-        device: a torch device.
-    """
-    if dtype != "auto":
-        return torch.float32 if dtype == "float32" else torch.bfloat16
-    if torch.device(device).type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
-
-
-def load_pipeline(prior: Path, device: str, dtype: PriorPrecision) -> RadioDiffInversePipeline:
+def load_pipeline(prior: Path, device: str, dtype: NetworkPrecision) -> RadioDiffInversePipeline:
     """Load a prior for inference.
 
     Args:
         prior: directory of a diffusers DDPM pipeline, a file of guided-diffusion weights, or a name
             of either (:func:`radiodiff.weight_sources.find_weights`).
         device: a torch device.
-        dtype: precision of the network, see :func:`resolve_dtype`.
+        dtype: precision of the network, see :func:`radiodiff.experiments.precision.resolve_dtype`.
 
     Raises:
         InputError: there is no prior at this path, or the device is absent.
@@ -58,16 +41,12 @@ def load_pipeline(prior: Path, device: str, dtype: PriorPrecision) -> RadioDiffI
             pipeline = RadioDiffInversePipeline(*load_guided_diffusion(prior))
         else:
             pipeline = RadioDiffInversePipeline.from_pretrained(str(prior), local_files_only=True)
-        pipeline = pipeline.to(device)
+        prepare_networks(pipeline, device, dtype)
     except InputError:
         raise
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, AttributeError) as error:
         message = str(error).splitlines()[0]
         raise InputError(f"{prior}: the prior cannot be loaded on {device}: {message}") from None
-    # The cast of torch itself: that of diffusers warns of layers to keep, of which there are none.
-    torch.nn.Module.to(pipeline.unet, dtype=resolve_dtype(dtype, device))
-    pipeline.unet.eval().to(memory_format=torch.channels_last)
-    pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 

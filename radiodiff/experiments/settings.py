@@ -17,8 +17,8 @@ from radiodiff.inverse.settings import Interpolator, RefinementSettings
 from radiodiff.plugins import import_modules
 from radiodiff.units import RESOLUTION_M
 
-PriorPrecision = Literal["auto", "float32", "bfloat16"]
-"""Precision of a prior; ``auto`` is bfloat16 where the device computes in it, else float32."""
+NetworkPrecision = Literal["auto", "float32", "bfloat16"]
+"""Precision of networks; ``auto`` is bfloat16 where the device computes in it, else float32."""
 
 
 class SamplerSettings(Settings):
@@ -41,7 +41,7 @@ class SamplerSettings(Settings):
     """tau of the building mask, model range; null estimates it from each map's noise floor."""
     device: str = "cpu"
     """A torch device."""
-    dtype: PriorPrecision = "float32"
+    dtype: NetworkPrecision = "float32"
     """Precision of the prior; the sampler itself runs in float32. ``auto`` is bfloat16 where the
     device computes in it, else float32."""
 
@@ -119,8 +119,9 @@ class GenerateConfig(Settings):
     """A map's noise follows from the seed and its name alone."""
     batch_size: int = Field(ge=1)
     """Maps generated at a time."""
-    dtype: Literal["float32", "bfloat16"]
-    """Precision of the networks."""
+    dtype: NetworkPrecision = "auto"
+    """Precision of the networks. ``auto`` is bfloat16 where the device computes in it, else
+    float32."""
 
     @field_validator("imports")
     @classmethod
@@ -185,8 +186,9 @@ class SamplingSettings(Settings):
     refinement: RefinementSettings | None = None
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
-    dtype: PriorPrecision = "float32"
-    """Precision of the prior of RadioDiff-Inverse; ``auto`` as in ``SamplerSettings``."""
+    dtype: NetworkPrecision = "auto"
+    """Precision of the networks of any method; the sampler of RadioDiff-Inverse runs in float32.
+    ``auto`` is bfloat16 where the device computes in it, else float32."""
 
 
 class MethodSettings(SamplingSettings):

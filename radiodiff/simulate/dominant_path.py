@@ -9,6 +9,7 @@ A 3 x 3 median filter over the outdoor pixels ends the prediction, as in the dat
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -28,13 +29,16 @@ from radiodiff.data.polygons import (
 from radiodiff.errors import InputError
 from radiodiff.simulate.departures import departure_bearings
 from radiodiff.simulate.over_roof import level_losses, roof_pairs, roof_points
-from radiodiff.simulate.path_labels import Labels, ObstructedLoss
+from radiodiff.simulate.path_labels import Labels, ObstructedLoss, distance_loss
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.path_search import search, spread_to_pixels
 from radiodiff.simulate.vehicles import path_losses_db, side_clearance
 from radiodiff.simulate.visibility import PIXEL_SHIFT, convex_corners, edges_of, visible_pixels
 from radiodiff.simulate.visibility_graph import build_graph
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
+
+_MAKING_LAYOUT = threading.Lock()
+"""Threads that ask for one layout wait for it, and do not each make it."""
 
 
 class HasBuildings(Protocol):
@@ -102,7 +106,13 @@ def _layout_of(city_or_mask: np.ndarray | HasBuildings) -> Layout:
     mask = as_mask(buildings)
     polygons = getattr(city_or_mask, "polygons", None)
     outlines = None if polygons is None else tuple(shapely.to_wkb(p) for p in polygons)
-    return _recent_layout(mask.tobytes(), mask.shape, outlines)
+    with _MAKING_LAYOUT:
+        return _recent_layout(mask.tobytes(), mask.shape, outlines)
+
+
+def forget_layouts() -> None:
+    """Drop the layouts that are kept, so that the next map costs what the first one does."""
+    _recent_layout.cache_clear()
 
 
 @lru_cache(maxsize=4)
@@ -373,18 +383,19 @@ class Layout:
             self._obstructed,
             -GAIN_MIN_DB,
         )
-        direct = self._visible(row, col)
-        loss = np.where(direct, -np.inf, np.inf)
+        visible = self._visible(row, col)
+        loss = np.where(visible, -np.inf, np.inf)
         path = np.full(len(loss), -1, dtype=np.int32)
+        distance = np.hypot(*(self.pixels - (row, col)).T)
+        direct = distance_loss(self._obstructed, np.maximum(distance, 1.0))
         spread_to_pixels(
-            at_corners, False, 0, 0.0, graph.corner_to_pixel, self._obstructed, loss, path
+            at_corners, False, 0, 0.0, graph.corner_to_pixel, self._obstructed, direct, loss, path
         )
         count = len(at_corners.point)
         spread_to_pixels(
-            on_roofs, True, count, height, graph.roof_to_pixel, self._obstructed, loss, path
+            on_roofs, True, count, height, graph.roof_to_pixel, self._obstructed, direct, loss, path
         )
-        distance = np.hypot(*(self.pixels[direct] - (row, col)).T)
-        loss[direct] = model.line_of_sight_loss(distance * self.resolution_m)
+        loss[visible] = model.line_of_sight_loss(distance[visible] * self.resolution_m)
         return loss, path, at_corners, on_roofs
 
     def _visible(self, row: int, col: int) -> np.ndarray:

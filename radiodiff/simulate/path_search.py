@@ -27,6 +27,9 @@ from radiodiff.simulate.path_labels import (
 from radiodiff.simulate.visibility import PIXEL_SHIFT, Corners, sees, sweep, tangent_side
 from radiodiff.simulate.visibility_graph import Links, VisibilityGraph
 
+ROUNDING_DB = 1e-3
+"""More than what the rounding of a path's length to float32 changes in its loss."""
+
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def search(
@@ -222,12 +225,15 @@ def spread_to_pixels(
     height: float,
     links: Links,
     obstructed: ObstructedLoss,
+    direct: np.ndarray,
     loss: np.ndarray,
     label: np.ndarray,
 ) -> None:
     """Lower the (N,) ``loss`` of every pixel to its best path's, and set ``label`` to that path.
 
-    Pixels in line of sight carry ``loss`` = -inf and stay so.
+    Pixels in line of sight carry ``loss`` = -inf and stay so. No path is shorter than the straight
+    line, so ``direct``, the (N,) dB that its length loses, rules most paths out before their angles
+    are computed.
     """
     groups = links.start.shape[0] - 1
     before = np.empty(len(labels.length))
@@ -244,16 +250,20 @@ def spread_to_pixels(
     for j in order:
         by_group[filled[labels.point[j]]] = j
         filled[labels.point[j]] += 1
+    after = labels.interaction + (obstructed.offset - ROUNDING_DB)
     visited = np.zeros(groups, dtype=np.bool_)
     for leader in order:
         g = labels.point[leader]
         if visited[g]:
             continue
         visited[g] = True
+        least_after = np.inf
+        for m in range(members[g], members[g + 1]):
+            least_after = min(least_after, after[by_group[m]])
         for n in range(links.start[g], links.start[g + 1]):
             i = links.target[n]
             best = loss[i]
-            if before[leader] >= best:
+            if before[leader] >= best or direct[i] + least_after >= best:
                 continue
             elevation, length, least = 0.0, float(links.length[n]), 0.0
             if from_roof:
@@ -264,6 +274,10 @@ def spread_to_pixels(
                 j = by_group[m]
                 if before[j] + least >= best:
                     break
+                turn = angle_between(labels.azimuth[j], 0.0, links.azimuth[n], 0.0)
+                bend = obstructed.per_radian * min(turn, np.pi / 2, obstructed.breakpoint)
+                if direct[i] + after[j] + max(bend, least) >= best:
+                    continue
                 if not from_roof and not bends_inwards(g, labels.azimuth[j], links.azimuth[n]):
                     continue
                 theta = angle_between(

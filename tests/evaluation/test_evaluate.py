@@ -65,6 +65,36 @@ def test_every_format_gets_the_score_of_its_map(tree, predictions):
     assert scores.missing == scores.extra == []
 
 
+def test_buildings_that_are_found_are_compared_with_image_and_footprint(tree, predictions):
+    """The exact footprint has IoU 1 with itself; half of it has IoU 1/2, seen in the plain gray."""
+    dataset = RadioMapSeer(tree)
+    shown = []
+
+    def find(model):
+        shown.append(model)
+        mask = dataset.footprint(len(shown) - 1).mask.copy()
+        if len(shown) > 1:
+            mask[tuple(np.argwhere(mask)[::2].T)] = False
+        return mask
+
+    data = DataConfig(root=tree, split="all", threshold="thr2")
+    scores = score_predictions(EvaluateConfig(predictions=predictions, data=data), find)
+    assert scores.values["iou_gain"][0] == 1.0
+    mask, png = dataset.footprint(1).mask, dataset.footprint(1).png
+    kept = mask.sum() // 2
+    assert scores.values["iou_gain"][1].item() == pytest.approx(kept / mask.sum())
+    half = mask.copy()
+    half[tuple(np.argwhere(mask)[::2].T)] = False
+    expected = (half & png).sum() / (half | png).sum()
+    assert scores.values["iou"][1].item() == pytest.approx(expected)
+    np.testing.assert_allclose(shown[0], noisy_levels(dataset, 0) / 127.5 - 1, atol=1e-6)
+    assert "IoU (PNG)" in scores.table("mine")
+    on_roofs = EvaluateConfig(
+        predictions=predictions, data=data.model_copy(update={"rooftop": True})
+    )
+    assert "iou" not in score_predictions(on_roofs, find).values
+
+
 def test_conventions_reach_the_metrics(tree, predictions):
     config = MetricConfig(
         rmse_unit="model", psnr_peak="truth_range", ssim_window="gaussian", pixels="outdoor"

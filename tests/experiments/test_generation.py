@@ -127,6 +127,19 @@ def test_a_map_that_other_weights_or_scenes_made_is_made_anew(work: Path, tmp_pa
     assert all(times()[name] != redrawn[name] for name in redrawn)
 
 
+def test_maps_of_another_precision_are_made_anew(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(work, tmp_path, max_maps=1, dtype="auto")
+    digests = []
+    for native in (True, True, False):
+        found = {"avx512_bf16": native}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        generate_maps(config)
+        digests.append(generation._made_by(tmp_path / "maps" / "1_0.png"))
+    assert digests[0] == digests[1] != digests[2]
+
+
 def main(work: Path, output: Path) -> None:
     written: list[str] = []
     write = generation._write_png

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from radiodiff.experiments.sampling import resolve_dtype
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.prior import PatchUNet, build_noise_schedule
 
@@ -46,13 +44,3 @@ def test_without_a_dataset_simulated_maps_are_reconstructed_and_shown(
         assert 0.045 < error.std() < 0.055
     with Image.open(folder / "maps.png") as picture:
         assert picture.width > 500
-
-
-@pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_is_bfloat16_only_where_a_device_computes_in_it(
-    monkeypatch: pytest.MonkeyPatch, native: bool, expected: torch.dtype
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
-    assert resolve_dtype("auto", "cpu") == expected
-    assert resolve_dtype("bfloat16", "cpu") == torch.bfloat16
-    assert resolve_dtype("float32", "cpu") == torch.float32

@@ -132,7 +132,7 @@ def test_a_saved_baseline_is_a_method(
     network = UVMNet(2 + takes_measurements, (2, 3, 3), grid=4, states=2, hidden=2).eval()
     pipeline = BaselinePipeline(network, ["transmitter", "buildings"], takes_measurements)
     pipeline.save_pretrained(tmp_path)
-    method = load_method(MethodSettings(source=str(tmp_path)))
+    method = load_method(MethodSettings(source=str(tmp_path), dtype="float32"))
     assert method.prompt_features == ("transmitter", "buildings")
     assert method.needs_measurements == takes_measurements
     shown: list[MapBatch] = []
@@ -164,12 +164,15 @@ def test_a_saved_radiodiff_is_a_method(data: DataConfig, tmp_path: Path) -> None
         scheduler=DecoupledScheduler(),
         prompt_features=["distance"],
     ).save_pretrained(tmp_path)
-    method = load_method(MethodSettings(source=str(tmp_path), num_inference_steps=2))
+    settings = MethodSettings(source=str(tmp_path), num_inference_steps=2, dtype="float32")
+    method = load_method(settings)
     assert method.prompt_features == ("distance",)
     maps = run(method, data, batch_size=4)
     assert torch.allclose(maps, run(method, data, batch_size=1), atol=1e-5)
-    other = load_method(MethodSettings(source=str(tmp_path), num_inference_steps=1))
+    other = load_method(settings.model_copy(update={"num_inference_steps": 1}))
     assert not torch.allclose(maps, run(other, data, batch_size=4), atol=1e-5)
+    half = run(load_method(settings.model_copy(update={"dtype": "bfloat16"})), data, batch_size=4)
+    assert 0 < (half - maps).abs().max() < 0.1
 
 
 def test_a_saved_prior_is_a_method(data: DataConfig, tmp_path: Path) -> None:
@@ -178,16 +181,15 @@ def test_a_saved_prior_is_a_method(data: DataConfig, tmp_path: Path) -> None:
         unet=PatchUNet(32, patch_size=4, block_out_channels=(32,), attention=False),
         scheduler=build_noise_schedule(20),
     ).save_pretrained(tmp_path)
-    method = load_method(
-        MethodSettings(source=str(tmp_path), num_inference_steps=3, num_particles=2)
+    settings = MethodSettings(
+        source=str(tmp_path), num_inference_steps=3, num_particles=2, dtype="float32"
     )
+    method = load_method(settings)
     maps = run(method, data, protocol=PROTOCOL, batch_size=2, max_maps=2)
     assert maps.shape == (2, 32, 32)
     one = run(method, data, protocol=PROTOCOL, batch_size=1, max_maps=2)
     assert torch.allclose(maps, one, atol=1e-4)
-    fewer = load_method(
-        MethodSettings(source=str(tmp_path), num_inference_steps=1, num_particles=2)
-    )
+    fewer = load_method(settings.model_copy(update={"num_inference_steps": 1}))
     assert not torch.allclose(maps, run(fewer, data, protocol=PROTOCOL, max_maps=2), atol=1e-4)
     with pytest.raises(InputError, match="so no saved pipeline"):
         load_method(MethodSettings(source=str(tmp_path / "unet")))

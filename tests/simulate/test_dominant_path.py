@@ -1,4 +1,6 @@
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +12,12 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from radiodiff.data.polygons import rasterise
 from radiodiff.errors import InputError
+from radiodiff.simulate import dominant_path
 from radiodiff.simulate.calibration import correct_transmitter, map_error, read_maps
 from radiodiff.simulate.city import City
 from radiodiff.simulate.dominant_path import Layout, link_gain, median_filter, path_gain
 from radiodiff.simulate.path_loss_model import constants
+from radiodiff.simulate.path_search import spread_to_pixels
 from radiodiff.simulate.procedural import procedural_city
 from radiodiff.simulate.vehicles import box_loss_db
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB
@@ -97,6 +101,41 @@ def test_single_building_takes_the_better_of_corners_and_roof():
             for b in points
         ]
         assert -gain[receiver] == pytest.approx(min(around + over), abs=0.02)
+
+
+def test_what_the_straight_line_rules_out_would_not_have_won(layout, monkeypatch):
+    """Without that bound every path is tried, and the losses and paths are the same."""
+    places = [(2, 2), (50, 30), (94, 94)]
+    pruned = [layout._pixel_losses(*place)[:2] for place in places]
+
+    def spread_all(*arguments):
+        *first, direct, loss, label = arguments
+        spread_to_pixels(*first, np.full_like(direct, -np.inf), loss, label)
+
+    monkeypatch.setattr(dominant_path, "spread_to_pixels", spread_all)
+    for place, (loss, path) in zip(places, pruned, strict=True):
+        every_loss, every_path = layout._pixel_losses(*place)[:2]
+        np.testing.assert_array_equal(loss, every_loss)
+        np.testing.assert_array_equal(path, every_path)
+
+
+def test_threads_that_ask_for_one_layout_make_it_once(monkeypatch):
+    made = []
+    mask = np.zeros((24, 24), dtype=bool)
+    mask[8:12, 8:12] = True
+    build = Layout.from_mask
+
+    def slowly(mask):
+        made.append(mask)
+        time.sleep(0.2)
+        return build(mask)
+
+    monkeypatch.setattr(Layout, "from_mask", slowly)
+    dominant_path.forget_layouts()
+    with ThreadPoolExecutor(2) as pool:
+        maps = list(pool.map(lambda place: path_gain(mask, place), [(2, 2), (20, 20)]))
+    assert len(made) == 1
+    np.testing.assert_array_equal(maps[1], build(mask).path_gain((20, 20)))
 
 
 def test_last_turns_part_the_map_by_corner_and_sight(layout):

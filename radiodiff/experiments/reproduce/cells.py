@@ -25,7 +25,7 @@ from radiodiff.evaluation.metrics import building_ious, truth_power
 from radiodiff.evaluation.predictions import read_prediction, score_maps
 from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.experiments.fingerprints import digest_code, digest_maps, digest_of
-from radiodiff.experiments.methods import Method, open_for, predict_batch
+from radiodiff.experiments.methods import Method, open_for, predict_batches
 from radiodiff.experiments.reproduce.settings import ReproduceConfig, Scenario
 from radiodiff.experiments.reproduce.sources import Source
 from radiodiff.files import write_json
@@ -83,21 +83,33 @@ class Cells:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "made_by.json", self._identity(source, scenario, seed))
         count = map_count(dataset, config)
-        with tqdm(total=count, desc="predict", unit="map", leave=False) as bar:
-            for first in range(0, count, config.batch_size):
-                indices = range(first, min(first + config.batch_size, count))
-                paths = [folder / f"{dataset.name(index)}.png" for index in indices]
-                # A batch is predicted whole or not at all: rounding may depend on its size.
-                if not all(path.is_file() for path in paths):
-                    predicted = predict_batch(
-                        method, dataset, indices, seed, scenario.measurements, scenario.known
-                    )
-                    for path, one in zip(paths, predicted, strict=True):
-                        if one.building_mask is not None:
-                            levels = np.uint8(255) * one.building_mask.numpy()
-                            write_levels(_mask_path(path), levels)
-                        write_gray(path, one.gray.numpy())
-                bar.update(len(indices))
+        batches = [
+            range(first, min(first + config.batch_size, count))
+            for first in range(0, count, config.batch_size)
+        ]
+        # A batch is predicted whole or not at all: rounding may depend on its size.
+        missing = [
+            batch
+            for batch in batches
+            if not all((folder / f"{dataset.name(index)}.png").is_file() for index in batch)
+        ]
+        with tqdm(
+            total=count,
+            initial=count - sum(map(len, missing)),
+            desc="predict",
+            unit="map",
+            leave=False,
+        ) as bar:
+            for predicted in predict_batches(
+                method, dataset, missing, seed, scenario.measurements, scenario.known
+            ):
+                for one in predicted:
+                    path = folder / f"{one.name}.png"
+                    if one.building_mask is not None:
+                        levels = np.uint8(255) * one.building_mask.numpy()
+                        write_levels(_mask_path(path), levels)
+                    write_gray(path, one.gray.numpy())
+                bar.update(len(predicted))
 
     def is_predicted(self, source: Source, scenario: Scenario, seed: int) -> bool:
         """Whether all maps of a cell are there."""

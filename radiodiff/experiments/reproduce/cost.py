@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from radiodiff.data.prompts import Fact
+from radiodiff.data.prompts import Fact, stack_features
+from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.data.settings import DataConfig, MeasurementProtocol
 from radiodiff.data.splits import Part
 from radiodiff.errors import InputError
@@ -22,6 +23,7 @@ from radiodiff.experiments.methods import load_method, open_for
 from radiodiff.experiments.settings import MethodSettings
 from radiodiff.memory import peak_memory
 from radiodiff.plugins import import_modules
+from radiodiff.simulate.dominant_path import forget_layouts
 
 MEBIBYTE = 1024**2
 
@@ -46,11 +48,16 @@ class Cost:
 
     Attributes:
         seconds: median, from prompt and measurements in memory to the map, without loading weights.
+        prompt_seconds: median, from images in memory to the prompt of a map whose city has been
+            seen before.
+        first_prompt_seconds: the same of the first map of a city.
         memory_mb: peak, MiB: of the GPU's memory in tensors, or of the process on a CPU.
         idle_mb: memory of the process before the method was loaded; 0 on a GPU.
     """
 
     seconds: float
+    prompt_seconds: float
+    first_prompt_seconds: float
     memory_mb: float
     idle_mb: float
 
@@ -84,10 +91,14 @@ def measure(request: CostRequest) -> Cost | None:
     method = load_method(request.settings)
     if method.needs_measurements and request.protocol is None:
         return None
-    dataset = open_for(method, request.data, request.part)
-    seconds = []
-    for index in range(request.repeats + 1):
-        batch, _ = make_batch(dataset, [index % len(dataset)], 0, request.protocol, request.known)
+    # What a prompt costs is not what its cache costs.
+    data = request.data.model_copy(update={"prompt_cache": None})
+    dataset = open_for(method, data, request.part)
+    seconds, prompts = [], []
+    for number in range(request.repeats + 1):
+        index = number % len(dataset)
+        prompts.append(_time_prompts(dataset, index))
+        batch, _ = make_batch(dataset, [index], 0, request.protocol, request.known)
         _synchronise(device)
         began = time.perf_counter()
         try:
@@ -96,7 +107,26 @@ def measure(request: CostRequest) -> Cost | None:
             return None
         _synchronise(device)
         seconds.append(time.perf_counter() - began)
-    return Cost(statistics.median(seconds[1:]), 1024.0 * peak_memory(device), idle)
+    firsts, others = zip(*prompts[1:], strict=True)
+    return Cost(
+        statistics.median(seconds[1:]),
+        statistics.median(others),
+        statistics.median(firsts),
+        1024.0 * peak_memory(device),
+        idle,
+    )
+
+
+def _time_prompts(dataset: RadioMapSeer, index: int) -> tuple[float, float]:
+    """Return the seconds that the prompt of a map takes in a new city, and in one seen before."""
+    scene = dataset.scene(index)
+    forget_layouts()
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        stack_features(dataset.prompt_features, scene)
+        seconds.append(time.perf_counter() - began)
+    return seconds[0], seconds[1]
 
 
 def describe_device(device: str) -> str:

@@ -90,12 +90,11 @@ class Comparison:
             if isinstance(table, ScoreTable):
                 filled = score_table(name, table, config, self._scores)
                 filled = replace(filled, notes=(*filled.notes, *self._reasons(table)))
-                text = markdown(filled) + "\n" + also_printed(table)
             else:
                 device = describe_device(config.device)
                 costs = {m: self._cost(m, table, device) for m in config.rows(table)}
                 filled = cost_table(name, table, config, costs, device)
-                text = markdown(filled)
+            text = markdown(filled) + "\n" + also_printed(table)
             path = directory / "tables" / name
             write_text(path.with_suffix(".md"), f"{above}\n{text}")
             write_text(path.with_suffix(".tex"), latex(filled, above))

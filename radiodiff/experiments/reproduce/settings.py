@@ -136,10 +136,12 @@ class CostTable(Shown):
     """Maps that are timed, one at a time after one that is not; the median counts."""
     printed: str | None = None
     """Key of radiodiff.evaluation.paper.TABLES."""
+    also_printed: tuple[str, ...] = ()
+    """Further printed tables, whose times and memory are shown below for comparison."""
 
     @model_validator(mode="after")
-    def _known_table(self) -> CostTable:
-        _check_printed(self.printed)
+    def _known_tables(self) -> CostTable:
+        _check_printed(self.printed, *self.also_printed)
         return self
 
     def scenario_list(self) -> Iterator[Scenario]:

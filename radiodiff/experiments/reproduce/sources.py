@@ -20,6 +20,7 @@ from radiodiff.experiments.fingerprints import (
     digest_of,
 )
 from radiodiff.experiments.methods import Method, load_method
+from radiodiff.experiments.precision import resolve_dtype
 from radiodiff.experiments.reproduce.settings import MethodEntry, ReproduceConfig
 from radiodiff.experiments.reproduce.training import load_stage, train_method
 from radiodiff.experiments.settings import MethodSettings, SamplingSettings
@@ -48,8 +49,10 @@ class Source:
     def identity(self) -> dict[str, Any]:
         """What the predicted maps follow from, besides data, scenario and seed."""
         # Weights are known by content: the same ones in another folder are the same method.
-        hidden = {"source", "device"}
-        sampling = {} if self.settings is None else self.settings.model_dump(exclude=hidden)
+        if self.settings is None:
+            return {"digest": self.digest, "sampling": {}}
+        dtype = resolve_dtype(self.settings.dtype, self.settings.device)
+        sampling = self.settings.model_dump(exclude={"source", "device"}) | {"dtype": str(dtype)}
         return {"digest": self.digest, "sampling": sampling}
 
     def load(self) -> Method:
@@ -83,7 +86,9 @@ def find_source(entry: MethodEntry, config: ReproduceConfig) -> Source:
     else:
         directory = train_method(entry, config)
         settings = MethodSettings(source=str(directory), device=config.device, **sampling)
-    return Source(settings, None, digest_folder(directory), _describe_weights(directory))
+    precision = str(resolve_dtype(settings.dtype, settings.device)).removeprefix("torch.")
+    description = f"{_describe_weights(directory)}, in {precision}"
+    return Source(settings, None, digest_folder(directory), description)
 
 
 def is_simulated(root: Path) -> bool:

@@ -27,6 +27,8 @@ from radiodiff.experiments.reproduce.settings import (
 ScoresOf = Callable[[str, Scenario, int, MetricConfig], CellScores | None]
 """Method, scenario, seed, conventions -> scores; None where it does not run."""
 
+COSTS = ("seconds", "seconds_min", "seconds_max", "memory_mb")
+"""What printed tables say of time and memory."""
 _RMSE_LABELS: dict[RmseUnit, str] = {
     "gray": "RMSE (gray)",
     "model": "RMSE (range [−1, 1])",
@@ -110,10 +112,12 @@ def cost_table(
         if cost is None
         else {
             "seconds": Estimate(cost.seconds, None, 1),
+            "prompt_seconds": Estimate(cost.prompt_seconds, None, 1),
             "memory_mb": Estimate(cost.memory_mb, None, 1),
         }
         for method, cost in costs.items()
     }
+    slowest = max((c.first_prompt_seconds for c in costs.values() if c is not None), default=0.0)
     idle = max((cost.idle_mb for cost in costs.values() if cost is not None), default=0.0)
     memory = (
         f"of the whole process, of which {idle:.0f} MB are Python and its libraries before the "
@@ -126,21 +130,23 @@ def cost_table(
         title=table.title,
         blocks={"": block},
         printed=_printed(table.printed),
-        columns={metric: COLUMNS[metric] for metric in ("seconds", "memory_mb")},
+        columns={metric: COLUMNS[metric] for metric in ("seconds", "prompt_seconds", "memory_mb")},
         notes=(
             *_warning(config),
             f"Measured on {device}, each method in a process of its own, one map at a time: "
             f"median of {table.repeats} maps after a first one; peak memory {memory}.",
+            "Time per map begins with the prompt in memory. The prompt is that of a map whose city "
+            f"is known already; that of the first map of a city takes up to {slowest:.2f} s.",
             *_printed_notes(table.printed),
         ),
         data=data_word(config),
     )
 
 
-def also_printed(table: ScoreTable) -> str:
+def also_printed(table: ScoreTable | CostTable) -> str:
     """Return further printed tables in Markdown."""
     parts = []
-    wanted: tuple[str, ...] = table.metrics
+    wanted = table.metrics if isinstance(table, ScoreTable) else COSTS
     for key in table.also_printed:
         parts.append(f"Also printed: {TABLES[key].source} ({TABLES[key].note}).\n")
         for setting in settings_of(key):
@@ -148,9 +154,11 @@ def also_printed(table: ScoreTable) -> str:
                 method: {name: value for name, value in row.items() if name in wanted}
                 for method, row in printed_rows(key, setting).items()
             }
-            if setting:
+            rows = {method: row for method, row in rows.items() if row}
+            if rows and setting:
                 parts.append(f"{setting}\n")
-            parts.append(markdown_table({m: row for m, row in rows.items() if row}))
+            if rows:
+                parts.append(markdown_table(rows))
     return "\n".join(parts)
 
 

@@ -124,7 +124,7 @@ def test_a_method_of_ones_own_appears_in_every_table_and_figure(
             "free": SCORES | {"methods": ["truth", "linear"], "scenarios": {"SRM": SRM}},
             "inverse": SCORES | {"methods": ["linear"], "scenarios": {"unaware 0.7": UNAWARE}},
             "cost": {"kind": "cost", "title": "Cost", "methods": ["truth"], "scenario": SRM}
-            | {"repeats": 2, "printed": "radiodiff_4"},
+            | {"repeats": 2, "printed": "radiodiff_4", "also_printed": ["newer"]},
         },
         figures={
             "maps": {"kind": "maps", "title": "Maps", "methods": ["linear"], "maps": 2}
@@ -152,6 +152,13 @@ def test_a_method_of_ones_own_appears_in_every_table_and_figure(
     assert not any(method == "linear" for method, _ in free)
     assert "| linear | – | – | – |" in Path("out/tables/free.md").read_text()
     cost = {row["metric"]: float(row["mean"]) for row in rows(tmp_path, "cost")}
+    assert cost.keys() == {"seconds", "prompt_seconds", "memory_mb"}
+    assert cost["prompt_seconds"] > 0
+    text = Path("out/tables/cost.md").read_text()
+    assert "the first map of a city takes up to" in text
+    assert "Also printed: RadioFlow" in text
+    assert "| RadioFlow | 0.06 | 0.13 |" in text
+    assert "RMDM |" not in text  # of which no time is printed
     assert 0 < cost["seconds"] < 1
     assert cost["memory_mb"] > 50
     # Nobody mistakes one run for another.
