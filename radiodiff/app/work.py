@@ -23,6 +23,7 @@ from radiodiff.evaluation.metrics import psnr
 from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
 from radiodiff.inverse.interpolation import linear
+from radiodiff.inverse.particles import Progress
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.city import City
@@ -136,7 +137,11 @@ def recognised(table: Path) -> str:
 
 
 def sense(
-    missing_ratio: float, noise_std: float, city_seed: int, particles: int = 5
+    missing_ratio: float,
+    noise_std: float,
+    city_seed: int,
+    particles: int = 5,
+    progress: Progress | None = None,
 ) -> dict[str, np.ndarray | float]:
     """Measure a simulated map at random pixels and reconstruct it.
 
@@ -145,6 +150,7 @@ def sense(
         noise_std: sigma in model range.
         city_seed: of the city.
         particles: samples of the posterior.
+        progress: called with the steps done and to do; None calls nothing.
 
     Returns:
         ``truth``, ``samples`` (NaN where unmeasured), ``mean``, ``linear`` as (H, W) dB, ``std`` in
@@ -158,7 +164,13 @@ def sense(
     mask = torch.from_numpy(pixel_mask((MAP_SIZE, MAP_SIZE), missing_ratio, rng))[None, None]
     generator = torch.Generator().manual_seed(city_seed)
     samples = measure(truth, mask, noise_std, generator)
-    found = _inverse()(samples, num_particles=particles, num_inference_steps=4, generator=generator)
+    found = _inverse()(
+        samples,
+        num_particles=particles,
+        num_inference_steps=4,
+        generator=generator,
+        progress=progress,
+    )
     interpolated = _linear(samples)
     result: dict[str, np.ndarray | float] = {
         "truth": gain_db,

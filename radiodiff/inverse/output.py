@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,10 @@ class InverseOutput:
     """(B, 1, H, W) bool buildings given by the caller."""
     scale: Scale = RADIOMAPSEER
     """Gain of gray 0 and 1 in dB."""
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the fields in their order, as diffusers' outputs do."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def path_gain_db(self) -> Tensor:
