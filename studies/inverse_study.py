@@ -63,7 +63,7 @@ METHODS: dict[str, Method] = {
     "fixed level, c = 1": (FixedLevel(), None),
     "fixed level, c = 1, log_snr": (FixedLevel(spacing="log_snr"), None),
     "fixed level, self-ensemble": (FixedLevel(self_ensemble=True), None),
-    "few steps": (MEAN_MAP.sampler, MEAN_MAP.refinement),
+    "mean_map": (MEAN_MAP.sampler, MEAN_MAP.refinement),
     "without path-loss model": (MEAN_MAP.sampler, RefinementSettings(walls=True)),
     "network alone": (MEAN_MAP.sampler, None),
     "combined, c = 1": (Combined(spacing="log_snr"), None),

@@ -36,7 +36,7 @@ from radiodiff.experiments.survey_held_out import (
     separate_held_out,
     write_held_out,
 )
-from radiodiff.files import write_json
+from radiodiff.files import write_json, write_npz
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.sensing import truncation_floor
@@ -136,7 +136,7 @@ def _make_by_field(
     power = survey.transmit_power_dbm or 0.0
     mask = np.zeros(survey.grid.shape, dtype=bool) if buildings is None else buildings
     gain_db = found.mean - power
-    np.savez_compressed(
+    write_npz(
         directory / "map.npz",
         gain_db=gain_db.astype(np.float32),
         outdoor_gain_db=gain_db.astype(np.float32),
@@ -203,7 +203,7 @@ def _make_by_prior(
     }
     outdoor_db = model_to_db(output.outdoor_mean()[0, 0].float().cpu().numpy())
     shadows = output.building_mask[0, 0].cpu().numpy()
-    np.savez_compressed(
+    write_npz(
         directory / "map.npz",
         gain_db=gain_db.astype(np.float32),
         outdoor_gain_db=outdoor_db.astype(np.float32),
@@ -276,7 +276,7 @@ def _prior_report(survey: Survey, output: InverseOutput) -> dict[str, Any]:
     values = survey.measurements.values[0, 0].numpy()
     apart = model_to_db(mean.astype(np.float64)) - model_to_db(kriging(values, mask))
     return {
-        "cells_observed": int(mask.sum()),
+        "pixels_observed": int(mask.sum()),
         "sample_noise_db": float(np.median(survey.noise_std_db)),
         "median_std_db": float(np.median(model_std_to_db(output.std[0, 0].float().cpu().numpy()))),
         "rms_difference_to_kriging_db": float(np.sqrt(np.mean(apart**2))),

@@ -34,7 +34,7 @@ class InverseOutput:
     the samples below the shadow threshold, which is raised at edges where none was given
     (:func:`radiodiff.inverse.sensing.local_shadow_threshold`)."""
     shadow_threshold: Tensor
-    """(B,) tau of each map, given or estimated from its noise floor."""
+    """(B,) tau of each map, given or estimated from its truncation floor."""
     transmitter: Tensor
     """(B, 2) float64 estimated row and column."""
     transmitter_std: Tensor

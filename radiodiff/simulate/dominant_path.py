@@ -27,7 +27,7 @@ from radiodiff.data.polygons import (
 )
 from radiodiff.errors import InputError
 from radiodiff.simulate.departures import departure_bearings
-from radiodiff.simulate.over_roof import level_losses, roof_pairs, roof_points
+from radiodiff.simulate.over_roof import horizontal_losses, roof_pairs, roof_points
 from radiodiff.simulate.path_labels import Labels, ObstructedLoss
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.path_search import search, spread_to_pixels
@@ -366,7 +366,7 @@ class Layout:
             self.corners,
             self._roof,
             self._roof_pairs,
-            level_losses(self._roof_pairs.crossings, model.roof_crossing_db),
+            horizontal_losses(self._roof_pairs.crossings, model.roof_crossing_db),
             height,
             self.edges,
             graph,

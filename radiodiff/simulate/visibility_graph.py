@@ -66,7 +66,7 @@ def build_graph(
         edges: (E, 4) building edges.
         outdoor: (H, W) bool; links count the pixels that are True, row by row.
         reach: links end in the square of this half-side around where they leave.
-        threads: links of so many points are found at a time.
+        threads: number of points whose links are found at a time.
     """
     number = np.where(outdoor, np.cumsum(outdoor).reshape(outdoor.shape) - 1, -1).astype(np.int32)
     scene = (corners, edges, reach)

@@ -1,4 +1,4 @@
-"""A city of one's own: where its maps lie, and what antennas, power and carrier do to them."""
+"""A custom city: where its maps lie, and what antennas, power and carrier do to them."""
 
 import importlib.util
 import json
@@ -137,6 +137,11 @@ def test_the_command_writes_maps_that_lie_where_the_city_is(city, tmp_path, monk
     [
         ({"transmitters": [degrees(40, 35)]}, r"inside a building; the nearest place outdoors is"),
         ({"transmitters": [(48.1, 12.5)]}, r"outside of the area, .*longitude comes first"),
+        ({"city": Path("city.png")}, r"missing"),
+        (
+            {"resolution_m": 0.5, "bounds": (12.5, 48.0, 12.6, 48.1)},
+            r"at most 16000000 are allowed",
+        ),
         ({"antenna": "nowhere.csv"}, r"antenna 'nowhere.csv': expected isotropic, 3gpp or a CSV"),
     ],
 )
