@@ -12,7 +12,8 @@ from radiodiff.data.polygons import rasterise
 from radiodiff.errors import InputError
 from radiodiff.simulate.calibration import correct_transmitter, map_error, read_maps
 from radiodiff.simulate.city import City
-from radiodiff.simulate.dominant_path import Layout, link_gain, median_filter, path_gain
+from radiodiff.simulate.dominant_path import Layout, link_gain, path_gain
+from radiodiff.simulate.median import median_filter
 from radiodiff.simulate.path_loss_model import constants
 from radiodiff.simulate.procedural import procedural_city
 from radiodiff.simulate.vehicles import box_loss_db
