@@ -28,7 +28,8 @@ from radiodiff.evaluation import metrics
 from radiodiff.experiments.batches import make_batch
 from radiodiff.experiments.inverse_benchmark import score
 from radiodiff.experiments.sampling import load_pipeline
-from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.survey import reconstruct_survey
+from radiodiff.experiments.survey_settings import SurveyConfig
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline

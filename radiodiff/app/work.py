@@ -21,7 +21,8 @@ from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import psnr
 from radiodiff.experiments import city_files
 from radiodiff.experiments.sampling import load_pipeline
-from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.survey import reconstruct_survey
+from radiodiff.experiments.survey_settings import SurveyConfig
 from radiodiff.inverse.interpolation import linear
 from radiodiff.inverse.particles import Progress
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline

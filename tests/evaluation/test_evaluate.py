@@ -169,9 +169,9 @@ def test_a_bad_prediction_is_named(tmp_path, arrays, words):
 
 
 def test_a_folder_with_one_map_of_nan_gets_no_score(tree, predictions):
-    (predictions / "1_0.png").unlink(missing_ok=True)
-    np.savez(predictions / "1_0.npz", gray=np.full((24, 32), np.nan))
-    with pytest.raises(InputError, match=r"1_0\.npz: holds NaN or infinity"):
+    (predictions / "3_0.png").unlink()
+    np.savez(predictions / "3_0.npz", gray=np.full((24, 32), np.nan))
+    with pytest.raises(InputError, match=r"3_0\.npz: holds NaN or infinity"):
         evaluate_predictions(settings(tree, predictions))
     scores = predictions / "scores"
     assert not scores.exists() or [path.name for path in scores.iterdir()] == ["config.yaml"]
