@@ -7,8 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from radiodiff.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PARTIAL = ".partial"
 """Ending of the temporary files."""
@@ -54,6 +58,18 @@ def write_text(path: str | Path, text: str) -> None:
         InputError: as there.
     """
     write_atomic(path, text.encode("utf-8"))
+
+
+def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
+    """Write a compressed NumPy archive through :func:`replacing`.
+
+    Raises:
+        InputError: as there.
+    """
+    import numpy as np
+
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def write_json(path: str | Path, value: object) -> None:

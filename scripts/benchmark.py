@@ -1,38 +1,24 @@
-"""Measure the speed of one part of the project on this machine."""
+"""Measure the speed of one part of the project on this machine.
+
+Every benchmark imports what it measures itself, so that ``--help`` waits for none of it.
+"""
+
+from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-import torch
-
-from radiodiff.benchmarks.data import TARGETS, benchmark_dataset
-from radiodiff.benchmarks.diffusion import (
-    STEPS,
-    Comparison,
-    compare_sampling,
-    compare_training,
-    paper_networks,
-)
-from radiodiff.benchmarks.inverse import PARTICLES, time_image_prior, time_run
-from radiodiff.benchmarks.inverse import STEPS as INVERSE_STEPS
-from radiodiff.benchmarks.refinement import time_refinement
-from radiodiff.benchmarks.simulate import benchmark_engine
-from radiodiff.benchmarks.training import Size, benchmark_training
+from radiodiff.benchmarks import Size
 from radiodiff.cli import run_main
-from radiodiff.inverse.samplers import (
-    Combined,
-    CommonNoise,
-    FixedLevel,
-    IndependentNoise,
-    Published,
-)
-from radiodiff.memory import peak_memory
+
+if TYPE_CHECKING:
+    from radiodiff.benchmarks.diffusion import Comparison
 
 
 def main() -> None:
     """Run the benchmark that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     data = commands.add_parser("data", help="maps per second and core of the dataset reader")
     data.add_argument("--root", type=Path, help="a RadioMapSeer tree; noise images by default")
@@ -60,6 +46,8 @@ def main() -> None:
 
 def run_data(arguments: argparse.Namespace) -> None:
     """Print the rates of the dataset reader beside the required ones."""
+    from radiodiff.benchmarks.data import TARGETS, benchmark_dataset
+
     for label, rate in benchmark_dataset(arguments.root, arguments.seconds).items():
         target = f"  (at least {TARGETS[label]:.0f})" if label in TARGETS else ""
         print(f"{label:<26} {rate:8.0f} maps/s{target}")
@@ -67,6 +55,16 @@ def run_data(arguments: argparse.Namespace) -> None:
 
 def run_radiodiff(arguments: argparse.Namespace) -> None:
     """Print the plain and the fast path of sampling and training, and their ratios."""
+    import torch
+
+    from radiodiff.benchmarks.diffusion import (
+        STEPS,
+        compare_sampling,
+        compare_training,
+        paper_networks,
+    )
+    from radiodiff.memory import peak_memory
+
     denoiser, vae = paper_networks()
     sampling = compare_sampling(denoiser, vae, arguments.repeats)
     print(f"sampling one 256 x 256 map, {STEPS} steps and decoding")
@@ -92,6 +90,8 @@ def _print_comparison(comparison: Comparison, per_run: str, maps: int) -> None:
 
 def run_simulate(arguments: argparse.Namespace) -> None:
     """Print the engine's processor time, and its rate on 2 cores at 80 transmitters a layout."""
+    from radiodiff.benchmarks.simulate import benchmark_engine
+
     for label, timing in benchmark_engine(arguments.transmitters).items():
         print(
             f"{label:<14} {timing.corners:4d} corners  layout {timing.layout_s:6.2f} s  "
@@ -103,6 +103,10 @@ def run_simulate(arguments: argparse.Namespace) -> None:
 
 def run_train(arguments: argparse.Namespace) -> None:
     """Print a Markdown table row for every stage and precision, as they are measured."""
+    import torch
+
+    from radiodiff.benchmarks.training import benchmark_training
+
     configs = Path(__file__).parents[1] / "configs"
     print(f"{torch.get_num_threads()} threads")
     columns = "stage | GFLOP | precision | batch | samples/s | ratio | data wait | optimiser"
@@ -124,7 +128,19 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 def run_inverse(arguments: argparse.Namespace) -> None:
     """Print the cost of a reconstruction with the small prior, and of a step of the paper's."""
-    print(f"small prior, 256 x 256, {PARTICLES} particles, {INVERSE_STEPS} steps")
+    import torch
+
+    from radiodiff.benchmarks.inverse import PARTICLES, STEPS, time_image_prior, time_run
+    from radiodiff.inverse.samplers import (
+        Combined,
+        CommonNoise,
+        FixedLevel,
+        IndependentNoise,
+        Published,
+    )
+    from radiodiff.memory import peak_memory
+
+    print(f"small prior, 256 x 256, {PARTICLES} particles, {STEPS} steps")
     for label, sampler in (
         ("published", Published()),
         ("common noise", CommonNoise()),
@@ -148,6 +164,8 @@ def run_inverse(arguments: argparse.Namespace) -> None:
 
 def run_refinement(arguments: argparse.Namespace) -> None:
     """Print the processor time of the walls and of the path-loss model of one map."""
+    from radiodiff.benchmarks.refinement import time_refinement
+
     timing = time_refinement()
     print(f"a chain of outlines (one a particle) {timing.chain_s:.2f} s of one core")
     print(f"the path-loss model in one layout (three a map) {timing.model_s:.2f} s of one core")

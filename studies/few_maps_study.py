@@ -1,4 +1,4 @@
-"""What a few maps of one's own are worth: fine-tuning in folds by layout.
+"""What a few custom maps are worth: fine-tuning in folds by layout.
 
     python studies/few_maps_study.py ROOT outputs/few_maps_study
 

@@ -28,7 +28,8 @@ from radiodiff.evaluation import metrics
 from radiodiff.experiments.batches import make_batch
 from radiodiff.experiments.inverse_benchmark import score
 from radiodiff.experiments.sampling import load_pipeline
-from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.survey import reconstruct_survey
+from radiodiff.experiments.survey_settings import SurveyConfig
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
@@ -63,7 +64,7 @@ METHODS: dict[str, Method] = {
     "fixed level, c = 1": (FixedLevel(), None),
     "fixed level, c = 1, log_snr": (FixedLevel(spacing="log_snr"), None),
     "fixed level, self-ensemble": (FixedLevel(self_ensemble=True), None),
-    "few steps": (MEAN_MAP.sampler, MEAN_MAP.refinement),
+    "mean_map": (MEAN_MAP.sampler, MEAN_MAP.refinement),
     "without path-loss model": (MEAN_MAP.sampler, RefinementSettings(walls=True)),
     "network alone": (MEAN_MAP.sampler, None),
     "combined, c = 1": (Combined(spacing="log_snr"), None),

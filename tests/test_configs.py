@@ -14,7 +14,7 @@ from radiodiff.experiments.predict_settings import PredictConfig
 from radiodiff.experiments.reproduce.settings import ReproduceConfig, ScoreTable
 from radiodiff.experiments.reproduce.training import load_stage
 from radiodiff.experiments.settings import DemoConfig, GenerateConfig, InverseConfig
-from radiodiff.experiments.survey import SurveyConfig
+from radiodiff.experiments.survey_settings import SurveyConfig
 from radiodiff.experiments.survey_table import SurveyTableConfig
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.vae import build_vae

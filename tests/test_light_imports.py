@@ -59,6 +59,25 @@ def test_a_mistyped_key_is_answered_before_torch_is_loaded(script: str) -> None:
     assert result.stderr.startswith(f"error: {config}: no_such_key: unknown key")
 
 
+def test_a_benchmark_answers_to_help_before_torch_is_loaded() -> None:
+    result = run_python("-c", RUN.format(heavy=HEAVY), "scripts/benchmark.py", "inverse", "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage: ")
+    assert result.stdout.splitlines()[-1].strip() == "loaded:"
+
+
+def test_a_mistyped_key_of_a_survey_is_answered_before_torch_is_loaded() -> None:
+    words = ["--measurements", "s.csv", "--config", "configs/small/survey.yaml", "no_such_key=1"]
+    result = run_python("-c", RUN.format(heavy=HEAVY), "scripts/infer_inverse.py", *words)
+    assert (result.returncode, result.stdout.strip()) == (2, "loaded:")
+
+
+def test_a_survey_that_asks_for_no_prior_loads_no_network() -> None:
+    code = "import radiodiff.experiments.survey, sys; print('diffusers' in sys.modules)"
+    result = run_python("-c", code)
+    assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr
+
+
 def test_the_public_names_are_what_they_say() -> None:
     assert set(radiodiff.__all__) <= set(dir(radiodiff))
     for name in radiodiff.__all__:

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import BaseModel
 
 import radiodiff
-from radiodiff import shipped, weight_sources
+from radiodiff import cli, shipped, weight_sources
 from radiodiff.commands import main as command
 from radiodiff.commands.configs import copy_config
+from radiodiff.config import Settings
+from radiodiff.config_keys import config_keys
 from radiodiff.errors import InputError
 from radiodiff.models.loading import read_index
 from radiodiff.shipped import find_config
@@ -186,13 +191,42 @@ def test_the_command_names_what_is_near_a_wrong_word(monkeypatch, capsys):
         assert hint in capsys.readouterr().err
 
 
-def test_every_command_answers_to_help(monkeypatch, capsys):
+def test_every_command_answers_to_help_with_all_keys_of_its_configuration(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "10000")  # so that a key is not broken into several lines
+    models: list[type[Settings]] = []
+    monkeypatch.setattr(
+        cli, "config_keys", lambda model: models.append(model) or config_keys(model)
+    )
     assert run_command(monkeypatch, "--help") == 0
     listed = capsys.readouterr().out
-    for name in command.COMMANDS:
+    for name, (module, _) in command.COMMANDS.items():
         assert name in listed
+        models.clear()
         assert run_command(monkeypatch, *name.split(), "--help") == 0
-        assert capsys.readouterr().out.startswith(f"usage: radiodiff {name} ")
+        text = capsys.readouterr().out
+        assert text.startswith(f"usage: radiodiff {name} ")
+        source = (ROOT / "radiodiff" / "commands" / f"{module}.py").read_text()
+        assert bool(models) == ("parse_config(" in source)
+        for model in models:
+            for path, default in keys_of(model):
+                line = re.search(rf"^  {re.escape(path)}: (\S.*) \((.*)\)$", text, re.MULTILINE)
+                assert line is not None, (name, path)
+                if default is not None:
+                    assert yaml.safe_load(line[2].removeprefix("default ")) == default, (name, path)
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield path and default of every key, found without the code that prints them.
+
+    Defaults of null, and those that are more than a word, are not compared: None.
+    """
+    for name, field in model.model_fields.items():
+        plain = isinstance(field.default, bool | int | float | str)
+        default = "required" if field.is_required() else field.default if plain else None
+        yield f"{prefix}{name}", default
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from keys_of(annotation, f"{prefix}{name}.")
 
 
 def test_the_changes_begin_with_this_version():

@@ -239,9 +239,16 @@ def _sensing_tab() -> None:
     plot = gr.Plot(show_label=False, elem_id="sensing-plot")
 
     @one_line
-    def show(missing: float, noise: float, seed: float) -> tuple[str, Any]:
+    def show(
+        missing: float,
+        noise: float,
+        seed: float,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[str, Any]:
         began = time.monotonic()
-        found = work.sense(missing, noise, int(seed))
+        found = work.sense(
+            missing, noise, int(seed), progress=lambda *steps: progress(steps, desc="sampling")
+        )
         limits, std = figures.GAIN_LIMITS, "standard deviation"
         order = (("truth", "truth"), ("samples", "samples"), ("reconstruction", "mean"))
         shown: list[figures.Panel] = [

@@ -13,19 +13,20 @@ import numpy as np
 import torch
 
 from radiodiff.config import load_config
-from radiodiff.data.images import read_gray
 from radiodiff.data.masks import pixel_mask
 from radiodiff.data.measurements import Measurements, measure
 from radiodiff.data.survey import read_survey
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import psnr
+from radiodiff.experiments import city_files
 from radiodiff.experiments.sampling import load_pipeline
-from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.survey import reconstruct_survey
+from radiodiff.experiments.survey_settings import SurveyConfig
 from radiodiff.inverse.interpolation import linear
+from radiodiff.inverse.particles import Progress
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.simulate import dominant_path
-from radiodiff.simulate.city import City
 from radiodiff.simulate.dataset import choose_transmitters
 from radiodiff.simulate.procedural import procedural_city
 from radiodiff.units import MAP_SIZE, db_to_model, model_to_db, model_to_gray
@@ -33,8 +34,8 @@ from radiodiff.units import MAP_SIZE, db_to_model, model_to_db, model_to_gray
 ENGINE = "dominant path model"
 NETWORK = "RadioDiff"
 METHODS = (ENGINE, NETWORK)
-MAX_SIDE = 512
-"""Pixels of an uploaded city."""
+MAX_PIXELS = 512 * 512
+"""Of an uploaded city."""
 STEPS = 5
 SEED = 7
 
@@ -50,18 +51,9 @@ def read_city(path: Path) -> np.ndarray:
     Raises:
         InputError: it is neither, or too large.
     """
-    if path.suffix.lower() in (".geojson", ".json"):
-        mask = City.from_geojson(path).building_mask
-    elif path.suffix.lower() == ".png":
-        mask = read_gray(path) > 0
-    else:
-        raise InputError(f"{path.name}: expected a PNG (buildings white) or a GeoJSON")
-    if max(mask.shape) > MAX_SIDE:
-        raise InputError(
-            f"{path.name}: {mask.shape[0]} x {mask.shape[1]} pixels, at most {MAX_SIDE} x "
-            f"{MAX_SIDE} fit on this page; `radiodiff predict` takes whole cities"
-        )
-    return mask
+    return city_files.read_city(
+        path, MAX_PIXELS, "`radiodiff predict` takes whole cities"
+    ).building_mask
 
 
 def city_gain(buildings: np.ndarray, transmitter: tuple[int, int], method: str) -> np.ndarray:
@@ -136,7 +128,11 @@ def recognised(table: Path) -> str:
 
 
 def sense(
-    missing_ratio: float, noise_std: float, city_seed: int, particles: int = 5
+    missing_ratio: float,
+    noise_std: float,
+    city_seed: int,
+    particles: int = 5,
+    progress: Progress | None = None,
 ) -> dict[str, np.ndarray | float]:
     """Measure a simulated map at random pixels and reconstruct it.
 
@@ -145,6 +141,7 @@ def sense(
         noise_std: sigma in model range.
         city_seed: of the city.
         particles: samples of the posterior.
+        progress: called with the steps done and to do; None calls nothing.
 
     Returns:
         ``truth``, ``samples`` (NaN where unmeasured), ``mean``, ``linear`` as (H, W) dB, ``std`` in
@@ -158,7 +155,13 @@ def sense(
     mask = torch.from_numpy(pixel_mask((MAP_SIZE, MAP_SIZE), missing_ratio, rng))[None, None]
     generator = torch.Generator().manual_seed(city_seed)
     samples = measure(truth, mask, noise_std, generator)
-    found = _inverse()(samples, num_particles=particles, num_inference_steps=4, generator=generator)
+    found = _inverse()(
+        samples,
+        num_particles=particles,
+        num_inference_steps=4,
+        generator=generator,
+        progress=progress,
+    )
     interpolated = _linear(samples)
     result: dict[str, np.ndarray | float] = {
         "truth": gain_db,

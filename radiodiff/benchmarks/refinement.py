@@ -16,7 +16,7 @@ from radiodiff.units import MAP_SIZE, db_to_model
 
 SIGMA = 0.05
 """Noise of the measurements, model range; 80 % of the pixels are missing."""
-BLUR_PX = 0.8
+SMOOTHING_STD_PX = 0.8
 """Standard deviation, pixels, of the blur that stands for a network's reconstruction."""
 
 
@@ -40,7 +40,7 @@ def time_refinement(chains: int = 3, seed: int = 2026) -> RefinementTiming:
     observed = generator.random(gain.shape) < 0.2
     values = gain + SIGMA * generator.standard_normal(gain.shape)
     measured = (values, observed, np.full(gain.shape, SIGMA))
-    mean = gaussian_filter(gain, BLUR_PX)
+    mean = gaussian_filter(gain, SMOOTHING_STD_PX)
     draw_walls(mean, *measured, [0])  # compiles
     begin = time.process_time()
     masks = draw_walls(mean, *measured, range(chains)).masks

@@ -30,16 +30,16 @@ class Timing(NamedTuple):
 
 
 def scattered_buildings(count: int, generator: np.random.Generator) -> list[shapely.Polygon]:
-    """Return rectangles of random size and bearing in the cells of a square grid."""
+    """Return rectangles of random size and bearing in the squares of a grid."""
     side = int(np.ceil(np.sqrt(count)))
-    cell = MAP_SIZE / side
+    spacing = MAP_SIZE / side
     polygons = []
     for index in generator.permutation(side * side)[:count]:
         row, col = divmod(int(index), side)
-        half = cell * generator.uniform(0.22, 0.36, size=2)
+        half = spacing * generator.uniform(0.22, 0.36, size=2)
         box = shapely.box(-half[0], -half[1], half[0], half[1])
         turned = shapely.affinity.rotate(box, generator.uniform(0.0, 90.0))
-        moved = shapely.affinity.translate(turned, (col + 0.5) * cell, (row + 0.5) * cell)
+        moved = shapely.affinity.translate(turned, (col + 0.5) * spacing, (row + 0.5) * spacing)
         polygons.append(shapely.transform(moved, np.rint))
     return polygons
 

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from radiodiff.benchmarks import Size
 from radiodiff.benchmarks.data import write_noise_tree
 from radiodiff.config import Precision, load_config
 from radiodiff.data.radiomapseer import RadioMapSeer
@@ -39,8 +40,6 @@ from radiodiff.training.stream import MapDataset
 from radiodiff.training.tasks import LDMTask, PriorTask, VAETask
 from radiodiff.training.throughput import Clock
 from radiodiff.training.trainer import Task, Trainer
-
-Size = Literal["small", "paper"]
 
 BATCH: dict[Size, int] = {"small": 4, "paper": 1}
 """Maps in a step, few enough for two cores."""

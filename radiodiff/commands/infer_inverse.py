@@ -11,6 +11,7 @@ from pathlib import Path
 from radiodiff.cli import parse_config
 from radiodiff.errors import InputError
 from radiodiff.experiments.settings import InverseConfig
+from radiodiff.experiments.survey_settings import SurveyConfig
 
 DEFAULT_CONFIG = "small/infer_inverse"
 
@@ -66,10 +67,10 @@ def reconstruct_known_maps() -> None:
 
 def reconstruct_measured_map(measurements: Path, held_out: Path | None) -> None:
     """Reconstruct the map behind a survey."""
-    from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+    survey, _ = parse_config(SurveyConfig, __doc__ or "", add_arguments=add_arguments)
+    from radiodiff.experiments.survey import reconstruct_survey
     from radiodiff.experiments.survey_groups import survey_configs
 
-    survey, _ = parse_config(SurveyConfig, __doc__ or "", add_arguments=add_arguments)
     configs = survey_configs(measurements, survey)
     for config in configs:
         try:

@@ -20,6 +20,7 @@ from radiodiff.data.footprints import Footprint, read_rings
 from radiodiff.data.gain_files import levels_to_gray, read_extra, read_gain, to_eight_bits
 from radiodiff.data.images import read_antenna_json, read_antenna_png, read_mask
 from radiodiff.data.layouts import Layouts
+from radiodiff.data.parts import split_maps
 from radiodiff.data.polygons import rasterise
 from radiodiff.data.prompts import (
     OF_VEHICLES,
@@ -37,7 +38,8 @@ from radiodiff.data.settings import (
     Simulation,
     Threshold,
 )
-from radiodiff.data.splits import LiteratureSplit, Part, fraction_maps, literature_maps
+from radiodiff.data.splits import LiteratureSplit, Part
+from radiodiff.data.thresholds import apply_threshold
 from radiodiff.data.tree import (
     NumberedFiles,
     gain_files,
@@ -48,14 +50,13 @@ from radiodiff.data.tree import (
     some,
 )
 from radiodiff.errors import InputError
-from radiodiff.units import NOISE_FLOOR_GRAY, RESOLUTION_M, gray_to_model
+from radiodiff.units import RESOLUTION_M, gray_to_model
 
 ANTENNA_TOLERANCE = 2.0
 """Pixels between a listed transmitter and the centre of the brightest pixels of its gain image; on
 real maps the latter is up to one pixel off."""
 
 Value = TypeVar("Value")
-Gray = TypeVar("Gray", np.ndarray, torch.Tensor)
 
 
 class Sample(TypedDict):
@@ -73,23 +74,6 @@ class Sample(TypedDict):
     buildings_png: torch.Tensor
     transmitter: torch.Tensor
     name: str
-
-
-def apply_threshold(gray: Gray, threshold: Threshold) -> Gray:
-    """Clip gray at the noise floor and stretch what is left to [0, 1]: (max(g, 0.2) - 0.2) / 0.8.
-
-    This is "thr2" of RadioUNet (Levie et al., 2021). With "none" the map is returned unchanged.
-    """
-    if threshold == "none":
-        return gray
-    return (gray.clip(NOISE_FLOOR_GRAY) - NOISE_FLOOR_GRAY) / (1.0 - NOISE_FLOOR_GRAY)
-
-
-def undo_threshold(gray: np.ndarray, threshold: Threshold) -> np.ndarray:
-    """Bring a map in thresholded gray back to plain gray; what was below the floor stays at 0.2."""
-    if threshold == "none":
-        return gray
-    return NOISE_FLOOR_GRAY + (1.0 - NOISE_FLOOR_GRAY) * gray
 
 
 class RadioMapSeer(Dataset[Sample]):
@@ -402,30 +386,3 @@ def build_dataset(config: DataConfig, part: Part) -> RadioMapSeer:
         building_heights=config.building_heights,
         extra=config.extra,
     )
-
-
-def split_maps(config: DataConfig, part: Part) -> tuple[int, ...]:
-    """Return the map ids of one part of the configured split, all of them present in the tree.
-
-    Raises:
-        InputError: as :func:`build_dataset`.
-    """
-    folder = gain_folder(config.root, config.simulation)
-    present = scan_gain(folder)
-    if config.split == "all":
-        if part != "test":
-            raise InputError(
-                f"split all has no part {part!r}: it is every map, for testing; use fraction or "
-                "explicit to train"
-            )
-        return tuple(sorted(present))
-    if config.split == "fraction":
-        return fraction_maps(tuple(present), config.fractions, part)
-    if config.split == "explicit":
-        if part not in config.maps:
-            raise InputError(f"data.maps: no part {part!r}, only {', '.join(config.maps)}")
-        maps = config.maps[part]
-    else:
-        maps = literature_maps(config.split, part)
-    require_maps(maps, present, folder, split=f"split {config.split}, part {part}: ")
-    return maps

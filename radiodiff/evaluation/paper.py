@@ -40,7 +40,7 @@ class PrintedTable:
 
     Attributes:
         source: publication and table.
-        note: conventions and doubts.
+        note: conventions, and what is uncertain.
         rmse_unit: unit of the RMSE; None where there is no RMSE or the unit is not known.
     """
 

@@ -23,8 +23,9 @@ from tqdm import tqdm
 from radiodiff.checks import require_regular
 from radiodiff.cli import check_run_directory, open_run_directory, provenance
 from radiodiff.data.images import read_gray
-from radiodiff.data.radiomapseer import apply_threshold, build_dataset
+from radiodiff.data.radiomapseer import build_dataset
 from radiodiff.data.scale import RADIOMAPSEER, Scale
+from radiodiff.data.thresholds import apply_threshold
 from radiodiff.data.tree import some
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import (

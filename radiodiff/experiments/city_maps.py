@@ -9,22 +9,21 @@ import torch
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance
-from radiodiff.data.images import read_mask, write_gray
+from radiodiff.data.images import write_gray
 from radiodiff.data.prompts import check_transmitter
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
-from radiodiff.errors import InputError
+from radiodiff.experiments.city_files import read_city
 from radiodiff.experiments.precision import prepare_networks
 from radiodiff.experiments.rasters import write_cog
-from radiodiff.experiments.settings import CityMaps, GenerateConfig
-from radiodiff.files import replacing, write_json
+from radiodiff.experiments.settings import GenerateConfig
+from radiodiff.files import write_json, write_npz
 from radiodiff.processes import join_processes
 from radiodiff.simulate import geojson
-from radiodiff.simulate.city import City
 from radiodiff.training.stream import mix_seed
 
-MAX_SIDE = 2048
-"""Pixels; longer sides do not fit into the memory of most machines."""
+MAX_PIXELS = 2048 * 2048
+"""More do not fit into the memory of most machines."""
 
 
 def generate_city_maps(config: GenerateConfig) -> Path:
@@ -40,7 +39,8 @@ def generate_city_maps(config: GenerateConfig) -> Path:
     """
     city = config.city
     assert city is not None
-    buildings, bounds = read_city(city)
+    file = read_city(city.buildings, MAX_PIXELS, "cut a part out (city.bounds)", city.bounds)
+    buildings, projection = file.building_mask, file.projection
     for position in city.transmitters:
         check_transmitter(position, buildings, "city.transmitters")
     state = join_processes()
@@ -65,50 +65,20 @@ def generate_city_maps(config: GenerateConfig) -> Path:
         for number, position, gray, gain_db in zip(
             numbers, positions, output.gray.cpu(), output.path_gain_db.cpu(), strict=True
         ):
-            with replacing(maps / f"{number}.npz") as temporary, temporary.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    path_gain_db=gain_db.numpy(),
-                    gray=gray.numpy(),
-                    buildings=buildings,
-                    transmitter=position,
-                )
+            write_npz(
+                maps / f"{number}.npz",
+                path_gain_db=gain_db.numpy(),
+                gray=gray.numpy(),
+                buildings=buildings,
+                transmitter=np.array(position),
+            )
             write_gray(maps / f"{number}.png", gray.numpy())
-            if bounds is not None:
-                grid = grid_of(bounds, buildings.shape, city.resolution_m)
+            if projection is not None:
+                grid = grid_of(projection.bounds, buildings.shape, city.resolution_m)
                 write_cog(maps / f"{number}.tif", grid, {"path_gain_db": gain_db.numpy()})
             bar.update()
     bar.close()
     return maps
-
-
-def read_city(city: CityMaps) -> tuple[np.ndarray, geojson.Bounds | None]:
-    """Read the buildings of a city.
-
-    Returns:
-        (H, W) bool, and west, south, east, north in degrees for a GeoJSON file.
-
-    Raises:
-        InputError: the file cannot be read, or the map has more than ``MAX_SIDE`` pixels a side.
-    """
-    if city.buildings.suffix.lower() == ".png":
-        mask, bounds = read_mask(city.buildings), None
-        size = mask.shape
-    else:
-        features = geojson.read_features(city.buildings)
-        if not features:
-            raise InputError(f"{city.buildings}: holds no features")
-        bounds = city.bounds or geojson.bounds_of(features)
-        width, height = geojson.area_of(bounds, str(city.buildings)).extent_m
-        size = (round(height), round(width))
-    if max(size) > MAX_SIDE:
-        raise InputError(
-            f"{city.buildings}: {size[0]} x {size[1]} pixels, at most {MAX_SIDE} a side; cut a "
-            "part out (city.bounds)"
-        )
-    if bounds is not None:
-        mask = City.from_geojson(city.buildings, bounds=bounds).building_mask
-    return mask, bounds
 
 
 def grid_of(bounds: geojson.Bounds, shape: tuple[int, int], resolution_m: float) -> Grid:

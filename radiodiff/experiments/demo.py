@@ -23,7 +23,8 @@ from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.evaluation.tables import markdown_table, mean_values
 from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.settings import DemoConfig
-from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.survey import reconstruct_survey
+from radiodiff.experiments.survey_settings import SurveyConfig
 from radiodiff.files import write_json, write_text
 from radiodiff.inverse.interpolation import kriging, linear, nearest
 from radiodiff.simulate import dominant_path

@@ -21,7 +21,7 @@ from radiodiff.evaluation.settings import MetricConfig
 from radiodiff.experiments.batches import MapBatch, make_batch
 from radiodiff.experiments.sampling import load_pipeline, reconstruct
 from radiodiff.experiments.settings import InverseConfig
-from radiodiff.files import write_json, write_text
+from radiodiff.files import write_json, write_npz, write_text
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
@@ -59,7 +59,7 @@ def run_benchmark(config: InverseConfig) -> dict[str, Any]:
                 kept = kept or maps
                 bar.update(len(items))
     _write_csv(directory / "metrics.csv", rows)
-    np.savez_compressed(directory / "maps.npz", **kept)
+    write_npz(directory / "maps.npz", **kept)
     summary = {
         **summarise(rows),
         "buildings": dataset.building_sources(),

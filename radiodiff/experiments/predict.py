@@ -17,6 +17,7 @@ from radiodiff.cli import check_run_directory, open_run_directory, provenance
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import CURVE_COLOURS, GAIN_COLOURS, save_figure
+from radiodiff.experiments.city_files import read_city
 from radiodiff.experiments.predict_settings import PredictConfig
 from radiodiff.experiments.rasters import write_cog, write_overlays
 from radiodiff.files import write_json
@@ -73,20 +74,13 @@ def predict_city(config: PredictConfig) -> CityMaps:
             of it or in a building, or there is no such antenna.
     """
     antenna_gain(config.antenna, np.zeros(1))  # read before anything takes long
-    features = geojson.read_features(config.city)
-    if not features and config.bounds is None:
-        raise InputError(f"{config.city}: holds no features and no bounds were given")
-    bounds = config.bounds or geojson.bounds_of(features)
-    project = geojson.area_of(bounds, str(config.city))
-    step, (width, height) = config.resolution_m, project.extent_m
-    # A remainder of a hundredth of a pixel is rounding of the degrees.
-    shape = (math.ceil(height / step - 0.01), math.ceil(width / step - 0.01))
-    if shape[0] * shape[1] > MAX_PIXELS:
-        raise InputError(
-            f"resolution_m: {step:g} m make {shape[0]} x {shape[1]} pixels, at most {MAX_PIXELS} "
-            "are allowed; take larger pixels or smaller bounds"
-        )
-    city = City.from_geojson(config.city, bounds=bounds)
+    step = config.resolution_m
+    hint = "take larger pixels (resolution_m) or smaller bounds"
+    file = read_city(config.city, MAX_PIXELS, hint, config.bounds, step)
+    city, project = file.buildings, file.projection
+    if project is None or not isinstance(city, City):
+        raise InputError(f"{config.city}: a PNG has no longitudes and latitudes; give a GeoJSON")
+    bounds, shape = project.bounds, project.shape(step)
     # A pixel's centre is its integer coordinate; metres of a city begin at the corner (0, -1).
     buildings = [
         affinity.affine_transform(polygon, [1 / step, 0, 0, 1 / step, -0.5, 1 / step - 0.5])

@@ -1,4 +1,4 @@
-"""The configuration of the command that maps a city of one's own."""
+"""The configuration of the command that maps a custom city."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class SamplerSettings(Settings):
     batch_limit: int | None = Field(default=None, ge=1)
     """Most particles in one network call, to bound memory; null puts no limit."""
     shadow_threshold: float | None = None
-    """tau of the building mask, model range; null estimates it from each map's noise floor."""
+    """tau of the building mask, model range; null estimates it from each map's truncation floor."""
     device: str = "cpu"
     """A torch device."""
     dtype: NetworkPrecision = "float32"

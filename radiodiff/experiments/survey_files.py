@@ -6,8 +6,6 @@ out without it, and that is said.
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import shapely
-from matplotlib import colormaps
-from PIL import Image
 
-from radiodiff.data import geodesy
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.data.surveys.samples import SurveySamples
 from radiodiff.data.text_files import file_hash
 from radiodiff.errors import InputError
-from radiodiff.evaluation.figures import GAIN_COLOURS
-from radiodiff.experiments.rasters import write_cog
+from radiodiff.experiments.rasters import on_degrees, write_cog, write_overlays
 from radiodiff.experiments.survey_figure import COLOUR_QUANTILES, draw_survey_map
-from radiodiff.files import write_json
+from radiodiff.files import write_json, write_text
 from radiodiff.inverse.sensing import outlines
 
 SOURCES = "source.json"
@@ -181,7 +175,7 @@ def write_grid_csv(path: Path, grid: Grid, result: SurveyMap) -> None:
     pixels = np.indices(grid.shape).reshape(2, -1).T
     x, y = grid.to_survey(pixels).T
     columns = {"x": x, "y": y}
-    places = _to_wgs84(grid, x, y)
+    places = grid.to_wgs84(x, y)
     if places is not None and grid.coordinates == "metres":
         columns["longitude"], columns["latitude"] = places
     digits = {"x": 8, "y": 8} if grid.coordinates == "degrees" else {"x": 3, "y": 3}
@@ -189,16 +183,14 @@ def write_grid_csv(path: Path, grid: Grid, result: SurveyMap) -> None:
     table = pd.DataFrame({name: np.round(v, digits[name]) for name, v in columns.items()})
     for name, (_, values) in result.layers().items():
         table[name] = np.round(values.reshape(-1).astype(np.float64), 3)
-    temporary = path.with_name(path.name + ".partial")
-    table.to_csv(temporary, index=False)
-    temporary.replace(path)
+    write_text(path, table.to_csv(index=False))
 
 
 def write_samples(path: Path, samples: SurveySamples, power_dbm: float | None) -> None:
     """Write the samples that the map was made from as GeoJSON points."""
     name = "gain_db" if power_dbm is None else "received_dbm"
     x, y = samples.position.T
-    places = _to_wgs84(samples.grid, x, y)
+    places = samples.grid.to_wgs84(x, y)
     points = shapely.points(*(places if places is not None else (x, y)))
     _write_features(
         path,
@@ -218,7 +210,7 @@ def write_outlines(path: Path, mask: np.ndarray, grid: Grid) -> None:
 
     def place(pixels: np.ndarray) -> np.ndarray:
         x, y = grid.to_survey(pixels[:, ::-1]).T
-        places = _to_wgs84(grid, x, y)
+        places = grid.to_wgs84(x, y)
         return np.stack(places if places is not None else (x, y), axis=1)
 
     _write_features(
@@ -241,77 +233,27 @@ def write_kmz(path: Path, grid: Grid, result: SurveyMap) -> bool:
 
     Returns:
         Whether the file was written.
+
+    Raises:
+        InputError: the survey is in metres of no named system.
     """
-    if importlib.util.find_spec("simplekml") is None:
-        return False
-    import simplekml
-
-    values, trust, bounds = _on_degrees(grid, result)
-    west, south, east, north = bounds
-    low, high = np.nanquantile(values, COLOUR_QUANTILES)
-    colours = colormaps[GAIN_COLOURS](np.clip((values - low) / max(high - low, 1e-6), 0, 1))
-    colours[..., 3] = np.where(
-        np.isfinite(values), MIN_TRUST_ALPHA + (1 - MIN_TRUST_ALPHA) * np.nan_to_num(trust), 0.0
-    )
-    picture = path.with_name("overlay.partial.png")
-    stream = io.BytesIO()
-    Image.fromarray((255 * colours).astype(np.uint8)).save(stream, format="PNG")
-    picture.write_bytes(stream.getvalue())
-    kml = simplekml.Kml(name="radio map")
     unit = "dB" if result.transmit_power_dbm is None else "dBm"
-    overlay = kml.newgroundoverlay(name=f"map, {low:.0f} to {high:.0f} {unit}")
-    overlay.icon.href = kml.addfile(str(picture))
-    overlay.latlonbox.west, overlay.latlonbox.east = west, east
-    overlay.latlonbox.south, overlay.latlonbox.north = south, north
-    if result.transmitter is not None:
-        x, y = grid.to_survey(result.transmitter)
-        places = _to_wgs84(grid, np.array([x]), np.array([y]))
-        if places is not None:
-            kml.newpoint(name="transmitter", coords=[(float(places[0][0]), float(places[1][0]))])
-    temporary = path.with_name(path.stem + ".partial.kmz")
-    kml.savekmz(str(temporary))
-    picture.unlink()
-    temporary.replace(path)
-    return True
-
-
-def _on_degrees(
-    grid: Grid, result: SurveyMap
-) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]:
-    """Resample the map and its trust to rows of latitude; return them with west, south, ..."""
-    rows, columns = grid.shape
-    edge = np.array([[-0.5, -0.5], [-0.5, columns - 0.5], [rows - 0.5, -0.5]])
-    corners = np.concatenate([edge, [[rows - 0.5, columns - 0.5]]])
-    longitude, latitude = _require_wgs84(grid, *grid.to_survey(corners).T)
-    west, east, south, north = longitude.min(), longitude.max(), latitude.min(), latitude.max()
-    lon = west + (np.arange(columns) + 0.5) / columns * (east - west)
-    lat = north - (np.arange(rows) + 0.5) / rows * (north - south)
-    lon_grid, lat_grid = (a.reshape(-1) for a in np.meshgrid(lon, lat))
-    target = grid.crs or geodesy.WGS84
-    x, y = geodesy.transform(lon_grid, lat_grid, geodesy.WGS84, target)
-    nearest = np.rint(grid.to_pixels(x, y)).astype(np.int64)
-    on_grid = ((nearest >= 0) & (nearest < grid.shape)).all(axis=1)
-    row, column = np.clip(nearest, 0, np.array(grid.shape) - 1).T
     received = result.gain_db + (result.transmit_power_dbm or 0.0)
-    values, trust = (
-        np.where(on_grid, layer[row, column], np.nan).reshape(rows, columns)
-        for layer in (received, result.trust)
+    degrees, (values, trust) = on_degrees(grid, received, result.trust)
+    low, high = (float(limit) for limit in np.nanquantile(values, COLOUR_QUANTILES))
+    places = []
+    if result.transmitter is not None:
+        place = grid.to_wgs84(*grid.to_survey(result.transmitter))
+        if place is not None:
+            places.append(("transmitter", float(place[0]), float(place[1])))
+    return write_overlays(
+        path,
+        degrees,
+        {f"map, {low:.0f} to {high:.0f} {unit}": values},
+        places,
+        (low, high),
+        MIN_TRUST_ALPHA + (1.0 - MIN_TRUST_ALPHA) * np.nan_to_num(trust),
     )
-    return values, trust, (float(west), float(south), float(east), float(north))
-
-
-def _to_wgs84(grid: Grid, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return longitudes and latitudes, or None where the system of a grid is not known."""
-    if grid.crs is None:
-        return (x, y) if grid.coordinates == "degrees" else None
-    return geodesy.transform(x, y, grid.crs, geodesy.WGS84)
-
-
-def _require_wgs84(grid: Grid, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    places = _to_wgs84(grid, x, y)
-    if places is None:
-        raise InputError("the survey is in metres of no named system; name it with survey.crs")
-    return places
 
 
 def _write_features(path: Path, grid: Grid, features: list[tuple[Any, dict[str, Any]]]) -> None:
@@ -324,7 +266,5 @@ def _write_features(path: Path, grid: Grid, features: list[tuple[Any, dict[str, 
         f'{{"type": "Feature", "geometry": {text}, "properties": {json.dumps(properties)}}}'
         for text, (_, properties) in zip(texts, features, strict=True)
     ]
-    temporary = path.with_name(path.name + ".partial")
     content = ",\n".join(lines)
-    temporary.write_text(f'{{{members}"features": [\n{content}\n]}}\n', encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, f'{{{members}"features": [\n{content}\n]}}\n')

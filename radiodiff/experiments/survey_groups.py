@@ -7,7 +7,7 @@ from pathlib import Path
 
 from radiodiff.data.surveys.samples import group_values
 from radiodiff.errors import InputError
-from radiodiff.experiments.survey import SurveyConfig
+from radiodiff.experiments.survey_settings import SurveyConfig
 
 
 def survey_configs(measurements: Path, config: SurveyConfig) -> list[SurveyConfig]:

@@ -11,6 +11,7 @@ import pandas as pd
 from radiodiff.data.surveys.held_out import split_held_out
 from radiodiff.data.surveys.samples import SurveySamples, read_samples
 from radiodiff.data.surveys.settings import SurveySettings
+from radiodiff.files import write_text
 from radiodiff.inverse.field.validation import NORMAL_Q95
 
 
@@ -71,9 +72,7 @@ def write_held_out(
             "q95": np.round(predicted.q95, 3),
         }
     )
-    temporary = path.with_name(path.name + ".partial")
-    table.to_csv(temporary, index=False)
-    temporary.replace(path)
+    write_text(path, table.to_csv(index=False))
     return score_samples(predicted, samples.values)
 
 

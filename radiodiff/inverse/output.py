@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class InverseOutput:
     the samples below the shadow threshold, which is raised at edges where none was given
     (:func:`radiodiff.inverse.sensing.local_shadow_threshold`)."""
     shadow_threshold: Tensor
-    """(B,) tau of each map, given or estimated from its noise floor."""
+    """(B,) tau of each map, given or estimated from its truncation floor."""
     transmitter: Tensor
     """(B, 2) float64 estimated row and column."""
     transmitter_std: Tensor
@@ -44,6 +45,10 @@ class InverseOutput:
     """(B, 1, H, W) bool buildings given by the caller."""
     scale: Scale = RADIOMAPSEER
     """Gain of gray 0 and 1 in dB."""
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the fields in their order, as diffusers' outputs do."""
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def path_gain_db(self) -> Tensor:

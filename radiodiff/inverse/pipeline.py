@@ -14,16 +14,17 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 
-from radiodiff.checks import check_count, check_generators, require_data
+from radiodiff.checks import check_count, check_generators
 from radiodiff.config import MAX_NUMBER
-from radiodiff.data.measurements import Measurements, check_noise_std, merge_measurements
-from radiodiff.data.own_measurements import MAX_EXCESS_STD
+from radiodiff.data.measurements import Measurements, merge_measurements
 from radiodiff.data.scale import Scale
 from radiodiff.errors import InputError
 from radiodiff.inverse import sensing
 from radiodiff.inverse.filtering import sample_posterior
+from radiodiff.inverse.inputs import as_buildings, generator_per_map, with_noise
 from radiodiff.inverse.levels import choose_levels
 from radiodiff.inverse.output import InverseOutput
+from radiodiff.inverse.particles import Progress
 from radiodiff.inverse.presets import Preset, preset_for
 from radiodiff.inverse.prior import make_denoiser
 from radiodiff.inverse.refinement import Refined, refine
@@ -93,6 +94,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         shadow_threshold: float | None = None,
         batch_limit: int | None = None,
         tile_overlap: int | None = None,
+        progress: Progress | None = None,
+        return_dict: bool = True,
     ) -> InverseOutput:
         """Reconstruct the maps behind some measurements.
 
@@ -113,6 +116,9 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             batch_limit: most maps in one network call, to bound memory; None puts no limit.
             tile_overlap: allows maps of another size than the prior's: larger ones are denoised in
                 tiles that overlap by N pixels, smaller ones are extended by unobserved pixels.
+            progress: called with the steps done and to do after every step, beside the progress
+                bar; what it raises ends the run. None calls nothing.
+            return_dict: False returns the fields of the output as a tuple, as in diffusers.
 
         Raises:
             InputError: measurements, noise or buildings that cannot be used with this prior.
@@ -125,8 +131,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         check_count("num_inference_steps", num_inference_steps)
         spacing = preset.sampler.spacing
         levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, spacing)
-        return self._reconstruct(
-            _with_noise(measurements, noise_std),
+        output = self._reconstruct(
+            with_noise(measurements, noise_std),
             buildings,
             num_particles,
             levels,
@@ -135,8 +141,11 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             shadow_threshold,
             batch_limit,
             tile_overlap,
+            progress,
             start=None,
         )
+        # Typed as the usual case: a union would make every caller narrow it.
+        return output if return_dict else output.to_tuple()  # type: ignore[return-value]
 
     def update(
         self,
@@ -150,6 +159,8 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         shadow_threshold: float | None = None,
         batch_limit: int | None = None,
         tile_overlap: int | None = None,
+        progress: Progress | None = None,
+        return_dict: bool = True,
     ) -> InverseOutput:
         """Take new measurements into a finished result, at about a third of the cost of a full run.
 
@@ -168,8 +179,10 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             shadow_threshold: as in :meth:`__call__`.
             batch_limit: as in :meth:`__call__`.
             tile_overlap: as in :meth:`__call__`.
+            progress: as in :meth:`__call__`.
+            return_dict: as in :meth:`__call__`.
         """
-        new = _with_noise(new_measurements, noise_std)
+        new = with_noise(new_measurements, noise_std)
         preset = self._preset(sampler, refinement)
         if sampler is None:
             evenly = preset.sampler.model_copy(update={"spacing": "uniform"})
@@ -177,7 +190,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         spacing = preset.sampler.spacing
         levels = choose_levels(self.scheduler.alphas_cumprod, num_inference_steps, spacing)
         repeated = max(1, round(UPDATE_SHARE * num_inference_steps))
-        return self._reconstruct(
+        updated = self._reconstruct(
             merge_measurements(output.measurements, new),
             output.buildings,
             output.samples.shape[1],
@@ -187,8 +200,10 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             shadow_threshold,
             batch_limit,
             tile_overlap,
+            progress,
             start=output.samples,
         )
+        return updated if return_dict else updated.to_tuple()  # type: ignore[return-value]
 
     def _reconstruct(
         self,
@@ -201,6 +216,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         shadow_threshold: float | None,
         batch_limit: int | None,
         tile_overlap: int | None,
+        progress: Progress | None,
         start: Tensor | None,
     ) -> InverseOutput:
         check_count("num_particles", num_particles)
@@ -212,7 +228,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
         measurements = measurements.to(self.device)
         known = measurements
         if buildings is not None:
-            buildings = _as_buildings(buildings, measurements.values)
+            buildings = as_buildings(buildings, measurements.values)
             known = measurements.with_buildings(buildings)
         y, observed, sigma = known.values, known.mask, known.noise_std
         assert sigma is not None
@@ -228,12 +244,14 @@ class RadioDiffInversePipeline(DiffusionPipeline):
             points = tuple(replace(own, shape=shape) for own in points)
         if tile_overlap is not None:
             denoiser = tile_denoiser(denoiser, self._tile(), tile_overlap)
-        generators = _generators(generator, len(y), self.device)
+        generators = generator_per_map(generator, len(y), self.device)
         with self.progress_bar(total=1) as bar:
 
-            def progress(done: int, total: int) -> None:
+            def report(done: int, total: int) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
+                if progress is not None:
+                    progress(done, total)
 
             result = sample_posterior(
                 denoiser,
@@ -246,7 +264,7 @@ class RadioDiffInversePipeline(DiffusionPipeline):
                 preset.sampler,
                 start=None if start is None else extend(start),
                 batch_limit=batch_limit,
-                progress=progress,
+                progress=report,
                 points=points,
                 known=None if buildings is None else extend(buildings),
             )
@@ -339,67 +357,3 @@ def _sense(
         torch.from_numpy(fit.position),
         torch.from_numpy(std),
     )
-
-
-def _with_noise(measurements: Measurements, noise_std: float | Tensor | None) -> Measurements:
-    """Check measurements and return them in float32 with their noise."""
-    if not isinstance(measurements, Measurements):
-        raise InputError(
-            f"measurements: found a {type(measurements).__name__}; make them with "
-            "Measurements.from_points or Measurements.from_array"
-        )
-    for values in (measurements.values, measurements.mask):
-        require_data(values, "measurements")
-    if not len(measurements.values):
-        raise InputError("measurements: an empty batch")
-    measurements = _as_float32(measurements)
-    if noise_std is not None:
-        check_noise_std(noise_std)
-        measurements = measurements.with_noise(noise_std)
-    if measurements.noise_std is None:
-        raise InputError("the measurements have no noise level; pass noise_std in model range")
-    # What noise cannot have brought out of the range is in another unit.
-    excess = (MAX_EXCESS_STD * measurements.noise_std).clamp(min=1.0)
-    outside = measurements.mask & (measurements.values.abs() > 1.0 + excess)
-    if outside.any():
-        found = float(measurements.values[outside][0])
-        raise InputError(
-            f"a measured value is {found:g}, outside the model range [-1, 1]; "
-            "Measurements.from_array takes other units"
-        )
-    return measurements
-
-
-def _as_float32(measurements: Measurements) -> Measurements:
-    sigma = measurements.noise_std
-    return replace(
-        measurements,
-        values=measurements.values.float(),
-        noise_std=None if sigma is None else sigma.float(),
-    )
-
-
-def _as_buildings(buildings: Tensor, like: Tensor) -> Tensor:
-    if buildings.dtype != torch.bool:
-        raise InputError(f"buildings are {buildings.dtype}; needed is a bool mask")
-    if buildings.shape[-2:] != like.shape[-2:] or buildings.ndim > 4:
-        raise InputError(
-            f"buildings have shape {tuple(buildings.shape)}; needed is {tuple(like.shape)}"
-        )
-    return buildings.to(like.device).expand_as(like)
-
-
-def _generators(
-    generator: torch.Generator | Sequence[torch.Generator] | None,
-    batch: int,
-    device: torch.device,
-) -> list[torch.Generator]:
-    if isinstance(generator, Sequence):
-        if len(generator) != batch:
-            raise InputError(f"{len(generator)} generators for {batch} maps; pass one per map")
-        return list(generator)
-    if generator is None:
-        generator = torch.Generator()
-        generator.seed()
-    seeds = torch.randint(2**62, (batch,), generator=generator, device=generator.device)
-    return [torch.Generator(device).manual_seed(int(seed)) for seed in seeds]

@@ -45,11 +45,11 @@ class PatchUNet(ModelMixin, ConfigMixin):
 
     Args:
         sample_size: rows and columns of a map, one number if they are equal. Other sizes work as
-            well; they are extended to multiples of patch_size * 2^(levels - 1).
+            well; they are extended to multiples of patch_size * 2^(scales - 1).
         patch_size: side of a patch.
-        block_out_channels: width of every level.
-        layers_per_block: residual blocks per level.
-        attention: self-attention at the coarsest level, which sees the whole map.
+        block_out_channels: width of every scale.
+        layers_per_block: residual blocks per scale.
+        attention: self-attention at the coarsest scale, which sees the whole map.
         norm_num_groups: groups of the group normalisation; divides every width.
         level_map: take a noise level for every pixel.
         num_train_timesteps: levels of the schedule; read with ``level_map`` alone.

@@ -1,6 +1,6 @@
 """What a reconstructed map tells about the place: building outlines and the transmitter.
 
-RadioDiff-Inverse, section III-A: a threshold tau is estimated from the noise floor, and pixels
+RadioDiff-Inverse, section III-A: a threshold tau is estimated from the truncation floor, and pixels
 below it are radio shadows, mostly buildings. Maps are (H, W) in model range; positions are (row,
 column) with pixel centres at integers.
 """
@@ -87,7 +87,7 @@ def noise_std_from_repeats(values: np.ndarray) -> float:
 
 
 def shadow_threshold(gain: np.ndarray) -> float:
-    """Estimate tau from the noise floor: a margin and two standard deviations above it.
+    """Estimate tau from the truncation floor: a margin and two standard deviations above it.
 
     Args:
         gain: (H, W).

@@ -183,7 +183,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
             raise InputError("preconditioning: unit_variance needs constant attenuation")
         if len(window_sizes) != len(dim_mults):
             raise InputError(
-                f"window_sizes: found {len(window_sizes)} windows for {len(dim_mults)} levels"
+                f"window_sizes: found {len(window_sizes)} windows for {len(dim_mults)} scales"
             )
         if dim % 8:
             raise InputError(f"dim: found {dim}, allowed are multiples of 8")
@@ -201,7 +201,7 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         encoder_widths = self.pyramid.channels
         if len(encoder_widths) != len(dim_mults):
             raise InputError(
-                f"dim_mults: found {len(dim_mults)} levels, {prompt_encoder} has "
+                f"dim_mults: found {len(dim_mults)} scales, {prompt_encoder} has "
                 f"{len(encoder_widths)}"
             )
         self.prompt_projections = nn.ModuleList(

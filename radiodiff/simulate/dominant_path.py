@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-import numba
 import numpy as np
 import shapely
 
@@ -28,7 +27,8 @@ from radiodiff.data.polygons import (
 )
 from radiodiff.errors import InputError
 from radiodiff.simulate.departures import departure_bearings
-from radiodiff.simulate.over_roof import level_losses, roof_pairs, roof_points
+from radiodiff.simulate.median import median_filter
+from radiodiff.simulate.over_roof import horizontal_losses, roof_pairs, roof_points
 from radiodiff.simulate.path_labels import Labels, ObstructedLoss, distance_loss
 from radiodiff.simulate.path_loss_model import PathLossModel, constants
 from radiodiff.simulate.path_search import search, spread_to_pixels
@@ -376,7 +376,7 @@ class Layout:
             self.corners,
             self._roof,
             self._roof_pairs,
-            level_losses(self._roof_pairs.crossings, model.roof_crossing_db),
+            horizontal_losses(self._roof_pairs.crossings, model.roof_crossing_db),
             height,
             self.edges,
             graph,
@@ -408,28 +408,3 @@ class Layout:
         gain = np.full(self.building_mask.shape, GAIN_MIN_DB)
         gain[tuple(self.pixels.T)] = np.clip(-loss, GAIN_MIN_DB, GAIN_MAX_DB)
         return median_filter(gain, ~self.building_mask).astype(np.float32)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def median_filter(gain: np.ndarray, outdoor: np.ndarray) -> np.ndarray:
-    """Return the 3 x 3 median over outdoor pixels only, the greater middle value of even counts."""
-    height, width = gain.shape
-    result = gain.copy()
-    window = np.empty(9)
-    for row in range(height):
-        for col in range(width):
-            if not outdoor[row, col]:
-                continue
-            count = 0
-            for r in range(max(row - 1, 0), min(row + 2, height)):
-                for c in range(max(col - 1, 0), min(col + 2, width)):
-                    if outdoor[r, c]:
-                        value = gain[r, c]
-                        k = count
-                        while k > 0 and window[k - 1] > value:
-                            window[k] = window[k - 1]
-                            k -= 1
-                        window[k] = value
-                        count += 1
-            result[row, col] = window[count // 2]
-    return result

@@ -8,6 +8,7 @@ of latitude.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,12 @@ class Projection:
         west, south, east, north = self.bounds
         x_scale, y_scale = self.metres_per_degree
         return (east - west) * x_scale, (north - south) * y_scale
+
+    def shape(self, resolution_m: float) -> tuple[int, int]:
+        """Rows and columns of pixels of ``resolution_m`` that cover the area."""
+        width, height = self.extent_m
+        # A remainder of a hundredth of a pixel is rounding of the degrees.
+        return math.ceil(height / resolution_m - 0.01), math.ceil(width / resolution_m - 0.01)
 
     def __call__(self, geometry: BaseGeometry) -> BaseGeometry:
         """Project a geometry in degrees to metres, x to the east and y to the south."""

@@ -61,7 +61,7 @@ class RoofPairs(NamedTuple):
     crossings: np.ndarray
 
 
-def level_losses(crossings: np.ndarray, crossing_db: float) -> np.ndarray:
+def horizontal_losses(crossings: np.ndarray, crossing_db: float) -> np.ndarray:
     """Return the loss in dB of horizontal paths, given the walls they cross.
 
     A path over one convex building passes two walls, which its two changes of direction stand for;
@@ -145,7 +145,7 @@ def paths_over_roofs(
     col: int,
     roof: np.ndarray,
     pairs: RoofPairs,
-    level: np.ndarray,
+    horizontal_loss: np.ndarray,
     height: float,
     seen: np.ndarray,
     labels: Labels,
@@ -209,7 +209,7 @@ def paths_over_roofs(
         if arrival_loss[m] > best[a] + most:
             continue
         for e in range(pairs.start[a], pairs.start[a + 1]):
-            if arrival_loss[m] + level[e] + 2.0 * obstructed.offset > loss_limit:
+            if arrival_loss[m] + horizontal_loss[e] + 2.0 * obstructed.offset > loss_limit:
                 continue
             b, p = pairs.target[e], pairs.back[e]
             dr, dc = roof[b, 0] - roof[a, 0], roof[b, 1] - roof[a, 1]
@@ -217,7 +217,7 @@ def paths_over_roofs(
             candidate = (
                 distance_loss(obstructed, length[m] + np.hypot(dr, dc))
                 + lost[m]
-                + level[e]
+                + horizontal_loss[e]
                 + interaction_loss(obstructed, theta)
             )
             if candidate < pair_loss[p]:

@@ -38,7 +38,7 @@ def search(
     corners: Corners,
     roof: np.ndarray,
     pairs: RoofPairs,
-    level: np.ndarray,
+    horizontal_loss: np.ndarray,
     height: float,
     edges: np.ndarray,
     graph: VisibilityGraph,
@@ -55,7 +55,7 @@ def search(
         corners: the K convex corners.
         roof: (R, 2) roof points.
         pairs: horizontal paths between roof points.
-        level: dB lost on each of them.
+        horizontal_loss: dB lost on each of them.
         height: metres of the roofs above the antennas.
         edges: (E, 4) building edges.
         graph: the layout's links.
@@ -114,8 +114,8 @@ def search(
     for a in range(roof.shape[0]):
         seen[a] = sees(source_row, source_col, bounds, nearest, edges, roof[a, 0], roof[a, 1])
     roof_labels = paths_over_roofs(
-        row, col, roof, pairs, level, height, seen, labels, loss[:down_block], graph.corner_to_roof,
-        obstructed, loss_limit,
+        row, col, roof, pairs, horizontal_loss, height, seen, labels, loss[:down_block],
+        graph.corner_to_roof, obstructed, loss_limit,
     )  # fmt: skip
     first = np.searchsorted(roof_labels.point, np.arange(roof.shape[0] + 1))
     for b in range(roof.shape[0]):

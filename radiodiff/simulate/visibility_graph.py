@@ -66,7 +66,7 @@ def build_graph(
         edges: (E, 4) building edges.
         outdoor: (H, W) bool; links count the pixels that are True, row by row.
         reach: links end in the square of this half-side around where they leave.
-        threads: links of so many points are found at a time.
+        threads: number of points whose links are found at a time.
     """
     number = np.where(outdoor, np.cumsum(outdoor).reshape(outdoor.shape) - 1, -1).astype(np.int32)
     scene = (corners, edges, reach)
@@ -115,6 +115,16 @@ def _reverse(down: Links, zones: int) -> Links:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def _walls_around(
+    row: float, col: float, all_edges: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the edges within reach of a point, and what :func:`sweep` finds of them."""
+    edges = edges_within(row, col, reach, all_edges)
+    bounds, nearest = sweep(row, col, edges)
+    return edges, bounds, nearest
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _links_to_corners(
     sources: np.ndarray,
     first: int,
@@ -138,8 +148,7 @@ def _links_to_corners(
     for k in range(first, stop):
         row, col = sources[k]
         origin_row, origin_col = corners.position[k] if from_corners else sources[k]
-        edges = edges_within(row, col, reach, all_edges)
-        bounds, nearest = sweep(row, col, edges)
+        edges, bounds, nearest = _walls_around(row, col, all_edges, reach)
         for side in range(sides):
             for m in range(count):
                 dr = corners.position[m, 0] - origin_row
@@ -200,8 +209,7 @@ def _links_to_pixels(
     for k in range(first, stop):
         row, col = sources[k]
         origin_row, origin_col = corners.position[k] if from_corners else sources[k]
-        edges = edges_within(row, col, reach, all_edges)
-        bounds, nearest = sweep(row, col, edges)
+        edges, bounds, nearest = _walls_around(row, col, all_edges, reach)
         top, bottom = int(max(row - reach, 0.0)), int(min(row + reach + 1.0, height))
         left, right = int(max(col - reach, 0.0)), int(min(col + reach + 1.0, width))
         visible = 0

@@ -1,4 +1,4 @@
-"""Prompt channels of one's own: modules, further images of maps, heights of buildings."""
+"""Custom prompt channels: modules, further images of maps, heights of buildings."""
 
 import shutil
 from pathlib import Path

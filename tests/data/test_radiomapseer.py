@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
 from radiodiff.config import load_config
-from radiodiff.data.radiomapseer import RadioMapSeer, apply_threshold, build_dataset, undo_threshold
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import literature_maps
+from radiodiff.data.thresholds import apply_threshold, undo_threshold
 from radiodiff.errors import InputError
 from radiodiff.units import model_to_gray
 

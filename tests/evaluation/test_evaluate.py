@@ -198,6 +198,15 @@ def test_a_bad_prediction_is_named(tmp_path, arrays, words):
         read_prediction(path, (4, 4))
 
 
+def test_a_folder_with_one_map_of_nan_gets_no_score(tree, predictions):
+    (predictions / "3_0.png").unlink()
+    np.savez(predictions / "3_0.npz", gray=np.full((24, 32), np.nan))
+    with pytest.raises(InputError, match=r"3_0\.npz: holds NaN or infinity"):
+        evaluate_predictions(settings(tree, predictions))
+    scores = predictions / "scores"
+    assert not scores.exists() or [path.name for path in scores.iterdir()] == ["config.yaml"]
+
+
 def test_files_of_a_run(tree, predictions):
     config = settings(tree, predictions, method="noisy")
     scores = evaluate_predictions(config)

@@ -27,7 +27,7 @@ def test_a_single_method_is_not_called_best():
     assert "**" not in markdown_table({"only": {"nmse": 0.1}})
 
 
-def test_a_metric_of_ones_own_needs_a_column():
+def test_a_custom_metric_needs_a_column():
     rows = {"x": {"metres": 1.26}, "y": {"metres": 1.24}}
     with pytest.raises(InputError, match="no column for 'metres', known: nmse"):
         markdown_table(rows)

@@ -17,7 +17,7 @@ from custom_package.deep import below
 
 def predict(batch):
     from custom_package import late
-    return helper.law(batch)
+    return helper.length(batch)
 """
 
 
@@ -71,7 +71,7 @@ def test_a_custom_method_follows_from_its_imports_and_the_weights_beside_them(
     files = {
         "__init__.py": "",
         "method.py": METHOD,
-        "helper.py": "from . import beside\nlaw = len\n",
+        "helper.py": "from . import beside\nlength = len\n",
         "beside.py": "",
         "late.py": "",
         "unused.py": "",

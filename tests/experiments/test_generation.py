@@ -69,6 +69,17 @@ def levels(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
 
 
+def test_a_network_that_overflows_is_refused_and_no_map_is_written(
+    work: Path, tmp_path: Path
+) -> None:
+    pipeline = RadioDiffPipeline.from_pretrained(work / "model")
+    torch.nn.init.constant_(pipeline.vae.decoder.conv_out.weight, 3e38)
+    pipeline.save_pretrained(tmp_path / "broken")
+    with pytest.raises(InputError, match="NaN or infinity"):
+        generate_maps(configured(work, tmp_path / "out", model=tmp_path / "broken"))
+    assert not list((tmp_path / "out" / "maps").iterdir())
+
+
 def test_two_processes_write_every_map_once(
     work: Path, tmp_path: Path, run_on_two: Callable[..., None]
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 from radiodiff.errors import InputError
 from radiodiff.experiments.inverse_benchmark import run_benchmark, summarise
 from radiodiff.experiments.settings import InverseConfig
+from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.units import model_to_db
 
 
@@ -47,6 +48,16 @@ def test_every_map_seed_and_method_has_a_row(prior_directory, tree, tmp_path):
     assert summary["kriging"]["psnr"]["mean"] == pytest.approx(np.mean(psnr))
     assert summary["provenance"]["config"]["measurements"]["noise_std"] == 0.05
     assert not list((tmp_path / "run").glob("*.partial*"))
+
+
+def test_a_prior_that_overflows_is_refused_and_nothing_is_scored(prior_directory, tree, tmp_path):
+    pipeline = RadioDiffInversePipeline.from_pretrained(prior_directory)
+    for weight in pipeline.unet.parameters():
+        torch.nn.init.constant_(weight, 3e38)
+    pipeline.save_pretrained(tmp_path / "broken")
+    with pytest.raises(InputError, match="not finite at step 1"):
+        run_benchmark(config(tmp_path / "broken", tree, tmp_path / "run"))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
 
 
 def test_results_do_not_depend_on_the_batch_size(prior_directory, tree, tmp_path):

@@ -67,7 +67,7 @@ def test_interpolators_are_methods(data: DataConfig) -> None:
         run(METHODS["kriging"], data)
 
 
-def test_a_function_of_ones_own_is_a_method(
+def test_a_custom_function_is_a_method(
     data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_methods.py").write_text(

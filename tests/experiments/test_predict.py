@@ -1,4 +1,4 @@
-"""A city of one's own: where its maps lie, and what antennas, power and carrier do to them."""
+"""A custom city: where its maps lie, and what antennas, power and carrier do to them."""
 
 import importlib.util
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from PIL import Image
 
 from radiodiff.commands import main as command
 from radiodiff.data.geodesy import metres_per_degree
@@ -137,12 +138,22 @@ def test_the_command_writes_maps_that_lie_where_the_city_is(city, tmp_path, monk
     [
         ({"transmitters": [degrees(40, 35)]}, r"inside a building; the nearest place outdoors is"),
         ({"transmitters": [(48.1, 12.5)]}, r"outside of the area, .*longitude comes first"),
+        (
+            {"resolution_m": 0.5, "bounds": (12.5, 48.0, 12.6, 48.1)},
+            r"at most 16000000 are allowed",
+        ),
         ({"antenna": "nowhere.csv"}, r"antenna 'nowhere.csv': expected isotropic, 3gpp or a CSV"),
     ],
 )
 def test_wrong_input_is_named(city, changes, words):
     with pytest.raises(InputError, match=words):
         predict_city(config_of(city, **changes))
+
+
+def test_a_mask_has_no_place_on_earth(tmp_path):
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "city.png")
+    with pytest.raises(InputError, match=r"city\.png: a PNG has no longitudes and latitudes"):
+        predict_city(config_of(tmp_path / "city.png"))
 
 
 def test_the_pattern_of_3gpp():

@@ -7,10 +7,11 @@ from PIL import Image
 from radiodiff.data.surveys.samples import read_samples
 from radiodiff.data.surveys.settings import SurveySettings
 from radiodiff.errors import InputError
-from radiodiff.experiments.survey import SurveyConfig, reconstruct_survey
+from radiodiff.experiments.survey import reconstruct_survey
 from radiodiff.experiments.survey_buildings import read_buildings
 from radiodiff.experiments.survey_files import write_outlines
 from radiodiff.experiments.survey_groups import survey_configs
+from radiodiff.experiments.survey_settings import SurveyConfig
 from radiodiff.units import gray_to_db, level_to_gray
 
 

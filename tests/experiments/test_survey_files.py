@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -127,6 +128,20 @@ def test_the_overlay_covers_the_samples_and_fades(tmp_path, kind):
     np.testing.assert_allclose(
         [float(v) for v in mark.split(",")[:2]], on_wgs84(*place, samples), atol=1e-7
     )
+
+
+def test_an_overlay_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    simplekml = pytest.importorskip("simplekml")
+    samples, result = make(tmp_path, "degrees", power=23.0)
+
+    def stop(kml, path):
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simplekml.Kml, "savekmz", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_kmz(tmp_path / "map.kmz", samples.grid, result)
+    assert {file.name for file in tmp_path.iterdir()} == {"s.csv"}
 
 
 @pytest.mark.parametrize("kind", ["degrees", "utm", "metres"])

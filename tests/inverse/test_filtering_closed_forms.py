@@ -191,7 +191,7 @@ def test_measurements_held_at_their_level_give_the_posterior_with_one_particle(c
     assert_posterior(result, mean, covariance, index)
 
 
-def test_clean_measurements_are_shown_with_the_least_noise_and_put_in_by_their_own():
+def test_clean_measurements_are_shown_with_the_minimum_noise_and_put_in_by_their_own():
     index = SIXTEEN[5]
     own, least = torch.full((5,), 0.01, dtype=torch.float64), 0.1
     own[0] = 0.0  # exact, so known as it is

@@ -60,6 +60,48 @@ def test_saved_pipeline_gives_the_same_result(pipeline, measurements, tmp_path):
     torch.testing.assert_close(first.samples, second.samples)
 
 
+def test_a_tuple_holds_the_fields_of_the_output_in_their_order(pipeline, measurements):
+    run = {"num_particles": 2, "num_inference_steps": 3}
+    out = pipeline(measurements, generator=generators(), **run)
+    mean, std, samples, *_, scale = pipeline(
+        measurements, generator=generators(), return_dict=False, **run
+    )
+    for found, expected in ((mean, out.mean), (std, out.std), (samples, out.samples)):
+        torch.testing.assert_close(found, expected)
+    assert scale == out.scale
+    updated = pipeline.update(out, measurements, num_inference_steps=4, return_dict=False)
+    assert len(updated) == len(out.to_tuple())
+    assert updated[0].shape == out.mean.shape
+
+
+def test_progress_is_reported_after_every_network_call(measurements):
+    calls, seen = [], []
+
+    class Counted(PatchUNet):
+        def forward(self, *args, **options):
+            calls.append(len(seen))
+            return super().forward(*args, **options)
+
+    pipeline = RadioDiffInversePipeline(
+        Counted(32, block_out_channels=(32, 64)).eval(), build_noise_schedule()
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    run = {"num_inference_steps": 4, "sampler": IndependentNoise()}
+    out = pipeline(measurements, num_particles=2, progress=lambda *at: seen.append(at), **run)
+    # The nth call is made when n - 1 steps are reported.
+    assert calls == list(range(len(calls)))
+    assert seen == [(done, len(calls)) for done in range(1, len(calls) + 1)]
+
+    def interrupt(done, total):
+        if done == 1:
+            raise KeyboardInterrupt
+
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.update(out, measurements, progress=interrupt, **run)
+    assert len(calls) == 1
+
+
 def test_any_ddpm_directory_is_a_prior(measurements, tmp_path):
     unet = UNet2DModel(
         sample_size=32,

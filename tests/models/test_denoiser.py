@@ -284,8 +284,8 @@ def test_sides_that_do_not_divide_are_mirrored_and_cropped(denoiser):
     ("changes", "message"),
     [
         ({"dim": 20}, "dim: found 20, allowed are multiples of 8"),
-        ({"window_sizes": (4, 2)}, "found 2 windows for 3 levels"),
-        ({"prompt_encoder": "swin_t"}, "found 3 levels, swin_t has 4"),
+        ({"window_sizes": (4, 2)}, "found 2 windows for 3 scales"),
+        ({"prompt_encoder": "swin_t"}, "found 3 scales, swin_t has 4"),
         ({"prompt_encoder": "resnet"}, "prompt_encoder: found 'resnet', allowed are"),
         ({"attenuation": "cubic"}, "attenuation: found 'cubic', allowed are"),
     ],

@@ -267,7 +267,7 @@ def geojson(tmp_path):
     return path
 
 
-def test_a_city_of_ones_own_becomes_tiles(geojson, tmp_path):
+def test_a_custom_city_becomes_tiles(geojson, tmp_path):
     source = {"buildings": geojson, "roads": geojson, "overlap": 10}
     config = config_of(tmp_path / "tree", layouts=None, city=source, simulations=("carsDPM",))
     root = simulate_dataset(config)

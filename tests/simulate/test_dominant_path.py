@@ -15,7 +15,8 @@ from radiodiff.errors import InputError
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.calibration import correct_transmitter, map_error, read_maps
 from radiodiff.simulate.city import City
-from radiodiff.simulate.dominant_path import Layout, link_gain, median_filter, path_gain
+from radiodiff.simulate.dominant_path import Layout, link_gain, path_gain
+from radiodiff.simulate.median import median_filter
 from radiodiff.simulate.path_loss_model import constants
 from radiodiff.simulate.path_search import spread_to_pixels
 from radiodiff.simulate.procedural import procedural_city

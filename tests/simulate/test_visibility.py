@@ -2,7 +2,7 @@ import numpy as np
 import shapely
 
 from radiodiff.data.polygons import polygon_rings, rasterise
-from radiodiff.simulate.over_roof import level_losses, roof_pairs, roof_points
+from radiodiff.simulate.over_roof import horizontal_losses, roof_pairs, roof_points
 from radiodiff.simulate.visibility import (
     PIXEL_SHIFT,
     convex_corners,
@@ -81,4 +81,4 @@ def test_level_paths_pay_for_every_wall_beyond_two():
     assert walls == expected | {(b, a): n for (a, b), n in expected.items()}
     np.testing.assert_array_equal(pairs.back[pairs.back], np.arange(len(of)))
     np.testing.assert_array_equal(pairs.target[pairs.back], of)
-    assert level_losses(pairs.crossings, 2.0)[:3].tolist() == [0.0, 0.0, 4.0]
+    assert horizontal_losses(pairs.crossings, 2.0)[:3].tolist() == [0.0, 0.0, 4.0]

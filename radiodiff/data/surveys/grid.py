@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy.spatial import cKDTree
 
+from radiodiff.data import geodesy
 from radiodiff.data.surveys.settings import SurveySettings
 from radiodiff.errors import InputError
 
@@ -49,6 +50,16 @@ class Grid:
         x = self.origin[0] + self.pixel[0] * pixels[..., 1]
         y = self.origin[1] + self.pixel[1] * pixels[..., 0]
         return np.stack([x, y], axis=-1)
+
+    def to_wgs84(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return longitudes and latitudes of positions in the survey's coordinates.
+
+        Returns:
+            Degrees of the shapes of ``x`` and ``y``; None where the system is not known.
+        """
+        if self.crs is None:
+            return (x, y) if self.coordinates == "degrees" else None
+        return geodesy.transform(x, y, self.crs, geodesy.WGS84)
 
     def to_metres(self, pixels: np.ndarray) -> np.ndarray:
         """Return metres east and north, (..., 2), of (row, column); pixel (0, 0) is the origin."""

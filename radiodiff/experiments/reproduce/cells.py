@@ -19,8 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from radiodiff.data.images import read_mask, write_gray, write_levels
-from radiodiff.data.radiomapseer import RadioMapSeer, apply_threshold, build_dataset
+from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.data.settings import DataConfig
+from radiodiff.data.thresholds import apply_threshold
 from radiodiff.evaluation.metrics import building_ious, truth_power
 from radiodiff.evaluation.predictions import read_prediction, score_maps
 from radiodiff.evaluation.settings import MetricConfig

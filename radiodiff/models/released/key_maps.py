@@ -123,7 +123,7 @@ def unet_modules(levels: int) -> Modules:
         for index in range(levels):
             ups, relation = f"ups{suffix}.{index}", f"relation_layers_up{suffix}.{index}"
             modules |= _unet_level(f"{decoder}.levels.{index}", ups, relation)
-            # All but the finest level upsample first, as the first of two layers.
+            # All but the finest scale upsample first, as the first of two layers.
             last = index == levels - 1
             modules[f"{decoder}.levels.{index}.conv"] = f"{ups}.3" if last else f"{ups}.3.1"
         modules |= _join(f"{decoder}.block", f"final_res_block{suffix}", _RESIDUAL)
@@ -136,7 +136,7 @@ def vae_modules(levels: int, blocks: int) -> Modules:
     modules: Modules = {}
     for level in range(levels):
         encoder = (f"encoder.down_blocks.{level}", f"encoder.down.{level}")
-        # The released decoder numbers its levels from fine to coarse.
+        # The released decoder numbers its scales from fine to coarse.
         decoder = (f"decoder.up_blocks.{levels - 1 - level}", f"decoder.up.{level}")
         for (ours, theirs), count in ((encoder, blocks), (decoder, blocks + 1)):
             for block in range(count):
@@ -157,8 +157,8 @@ def prior_modules(attention: Sequence[bool], blocks: int) -> Modules:
     """Return the names of diffusers' ``UNet2DModel`` in guided-diffusion's ``UNetModel``.
 
     Args:
-        attention: whether each level, from fine to coarse, has attention.
-        blocks: residual blocks per encoder level.
+        attention: whether each scale, from fine to coarse, has attention.
+        blocks: residual blocks per encoder scale.
     """
     modules = {
         "conv_in": "input_blocks.0.0",

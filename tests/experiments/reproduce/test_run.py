@@ -17,6 +17,8 @@ from PIL import Image
 
 from radiodiff.config import load_config
 from radiodiff.errors import InputError
+from radiodiff.experiments import methods
+from radiodiff.experiments.batches import MapBatch
 from radiodiff.experiments.methods import METHODS
 from radiodiff.experiments.reproduce.run import reproduce
 from radiodiff.experiments.reproduce.settings import ReproduceConfig
@@ -103,7 +105,7 @@ def rows(folder: Path, table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_method_of_ones_own_appears_in_every_table_and_figure(
+def test_a_custom_method_appears_in_every_table_and_figure(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "flat_method.py").write_text(OWN_METHOD)
@@ -247,6 +249,28 @@ def test_buildings_replaced_in_place_are_scored_anew(
     assert Image.open(antenna).getpixel((0, 0)) == 0
     shrunk.save(layout)
     assert intersection("replaced") < before - 0.1
+
+
+def test_a_method_that_returns_nan_ends_the_run_without_a_table(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(methods.METHODS, "broken", methods.Method(_nan_from_city_5_on))
+    config = configure(
+        root,
+        tmp_path,
+        methods={"B": {"any": {"source": "broken"}}},
+        tables={"t": SCORES | {"methods": ["B"], "scenarios": {"SRM": SRM}}},
+    )
+    with pytest.raises(InputError, match="the method returned NaN or infinity"):
+        reproduce(config)
+    assert not list(tmp_path.glob("out/tables/*"))
+    assert {path.stem for path in tmp_path.glob("cache/maps/*/*.png")} == {"4_0", "4_1"}
+
+
+def _nan_from_city_5_on(batch: MapBatch) -> torch.Tensor:
+    levels = [torch.nan if name.startswith("5") else 0.4 for name in batch.names]
+    return torch.stack([torch.full(batch.shape, level) for level in levels])
 
 
 def test_names_are_looked_up_before_anything_is_trained(
