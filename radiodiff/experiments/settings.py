@@ -119,7 +119,7 @@ class GenerateConfig(Settings):
     """A map's noise follows from the seed and its name alone."""
     batch_size: int = Field(ge=1)
     """Maps generated at a time."""
-    dtype: NetworkPrecision = "auto"
+    dtype: NetworkPrecision = "float32"
     """Precision of the networks. ``auto`` is bfloat16 where the device computes in it, else
     float32."""
 
@@ -186,7 +186,7 @@ class SamplingSettings(Settings):
     refinement: RefinementSettings | None = None
     """Walls and path-loss model; null takes what suits the prior where no sampler is given,
     else none."""
-    dtype: NetworkPrecision = "auto"
+    dtype: NetworkPrecision = "float32"
     """Precision of the networks of any method; the sampler of RadioDiff-Inverse runs in float32.
     ``auto`` is bfloat16 where the device computes in it, else float32."""
 
