@@ -8,6 +8,7 @@ names the file, the key, what was found and what is allowed.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -35,6 +36,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 """What networks compute in."""
 
 
+_WRONG_TYPE = "Input should be a valid "
+_TYPE = re.compile(r"(str|int|float|bool|list|tuple|dict)\b")
 _NUMBER = "number"
 """Kind of the errors of :func:`_check_number`, which name their key themselves."""
 MAX_SEED = 2**63 - 1
@@ -156,7 +159,7 @@ def _validate(data: dict[str, Any], model: type[SettingsT], where: str) -> Setti
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        details = error.errors()
+        details = _merge_alternatives(error.errors())
         problems = "; ".join(_explain(detail, model) for detail in details[:MAX_PROBLEMS])
         more = len(details) - MAX_PROBLEMS
         if more > 0:
@@ -164,6 +167,26 @@ def _validate(data: dict[str, Any], model: type[SettingsT], where: str) -> Setti
         raise InputError(f"{where}: {problems}") from None
     except RecursionError:
         raise InputError(f"{where}: nested too deeply") from None
+
+
+def _merge_alternatives(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Say once what pydantic says of every type that a value may have."""
+    merged: list[ErrorDetails] = []
+    for detail in details:
+        last = merged[-1] if merged else None
+        kind = detail["msg"].removeprefix(_WRONG_TYPE)
+        if (
+            last is not None
+            and kind != detail["msg"]
+            and _TYPE.match(str(detail["loc"][-1]))
+            and last["msg"].startswith(_WRONG_TYPE)
+            and detail["input"] is last["input"]
+            and detail["loc"][:-1] in (last["loc"], last["loc"][:-1])
+        ):
+            merged[-1] = {**last, "loc": detail["loc"][:-1], "msg": f"{last['msg']} or {kind}"}
+        else:
+            merged.append(detail)
+    return merged
 
 
 def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:

@@ -85,3 +85,19 @@ def test_sections_are_frozen() -> None:
     section = Section(rate=1.0)
     with pytest.raises(ValueError, match="frozen"):
         section.rate = 2.0
+
+
+class Filter(Section):
+    where: dict[str, str | int | float]
+    other: dict[str, str]
+
+
+def test_what_a_value_may_be_is_said_once(tmp_path: Path) -> None:
+    path = tmp_path / "filter.yaml"
+    path.write_text("where: {pci: null}\nother: {a: null, b: null}\n")
+    with pytest.raises(InputError) as error:
+        load_config(path, Filter)
+    assert "where.pci: found None, input should be a valid string or integer or number;" in str(
+        error.value
+    )
+    assert str(error.value).count("other.") == 2
