@@ -57,6 +57,7 @@ def generate_maps(config: GenerateConfig) -> Path:
         )
     pipeline.to(state.device)
     dataset = build_dataset(config.data, config.part)
+    dataset.prompt_size = pipeline.prompt_size(dataset.shape)
     if state.is_main_process:
         directory = open_run_directory(config.output, config, MAY_DIFFER)
         notes = {**provenance(config, state.device), "buildings": dataset.building_sources()}
@@ -96,6 +97,7 @@ def _generate(
         num_inference_steps=config.num_inference_steps,
         generator=generators,
         mode=config.mode,
+        size=dataset.shape,
     )
     gray = output.gray.cpu()
     if config.zero_buildings:
