@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from radiodiff.data.gain_files import is_saturated
+from radiodiff.data.gain_files import is_saturated, read_gain
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
@@ -54,7 +54,11 @@ def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
             "90 degrees; set it to false"
         )
     looked_at = range(0, len(training), -(-len(training) // MAPS_LOOKED_AT))
-    saturated = [training.name(i) for i in looked_at if is_saturated(training.levels(i))]
+    saturated = [
+        training.name(i)
+        for i in looked_at
+        if is_saturated(read_gain(training.gain_file(i), training.shape, training.scale))
+    ]
     if saturated:
         print(
             f"warning: {training.gain_folder}: {len(saturated)} of {len(looked_at)} maps, such as "
