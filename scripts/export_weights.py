@@ -44,6 +44,8 @@ def main() -> None:
     except ValueError as error:
         raise InputError(f"{model}: damaged ({' '.join(str(error).split())})") from None
     except (OSError, SafetensorError) as error:
+        if isinstance(error, shutil.Error):  # of copytree: source, destination and reason of each
+            error = error.args[0][0][-1]
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(f"{output}: cannot be written ({reason})") from None
     finally:

@@ -162,7 +162,7 @@ def test_a_transmitter_may_stand_on_a_roof_where_the_configuration_says_so(make_
 
 def encrypted(path, array):
     """Write an NPZ whose member is marked as encrypted, in its own header and in the directory."""
-    np.savez(path, gain_db=array)
+    np.savez(path, path_gain_db=array)
     content = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(signature) + offset] |= 1

@@ -88,6 +88,10 @@ def test_a_saturated_tree_is_said_once(
     for path in (tree / "gain" / "DPM").glob("*.png"):
         levels = np.asarray(Image.open(path))
         Image.fromarray(np.uint8(255) * (levels > 0) if cut else levels).save(path)
-    open_datasets(small_stages.experiment("prior", tree, tmp_path / "run"))
+    open_datasets(
+        small_stages.experiment(
+            "prior", tree, tmp_path / "run", train=small_stages.TRAIN | {"steps": 1}
+        )
+    )
     said = capsys.readouterr().err
     assert said.count("are saturated; divide levels of 16 bits by 257") == int(cut)
