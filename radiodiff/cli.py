@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
@@ -28,6 +33,8 @@ WORKER_PREFIX = f"{InputError.__module__}.{InputError.__qualname__}: "
 """How a traceback introduces the message of an InputError."""
 MAX_MESSAGE = 2000
 """Characters of an error that are printed."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a write that Python reports without the name of the file."""
 
 
 def parse_config(
@@ -118,10 +125,42 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_main(main: Callable[[], None]) -> NoReturn:
-    """Run a script's ``main``; a user's mistake becomes one line on stderr and status 2."""
+class _TerminatedError(BaseException):
+    """SIGTERM has come; like KeyboardInterrupt it passes by ``except Exception``."""
+
+
+@contextmanager
+def _terminated_as_error() -> Iterator[None]:
+    """Raise at SIGTERM, so that what is half written is removed. Forked processes just end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    process = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            raise _TerminatedError
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    previous = signal.signal(signal.SIGTERM, handle)
     try:
-        main()
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def run_main(main: Callable[[], None]) -> NoReturn:
+    """Run a script's ``main``; what is no bug becomes one line on stderr and a status of its own.
+
+    The status is 0, 2 after a mistake of the user or a full disk, 130 after SIGINT, 143 after
+    SIGTERM, and 141 where the reader of stdout has closed it.
+    """
+    try:
+        with _terminated_as_error():
+            main()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except InputError as error:
         # A DataLoader worker wraps the error in its traceback, which ends with the message itself.
         message = " ".join(str(error).rpartition(WORKER_PREFIX)[2].split())
@@ -130,16 +169,26 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except _TerminatedError:
+        print("terminated", file=sys.stderr)
+        sys.exit(143)
     except BrokenPipeError:
-        # Whoever read the output has closed it, as `| head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         sys.exit(141)
     except OSError as error:
-        if error.errno is None or error.filename is None:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror}", file=sys.stderr)
+        _discard_stdout()  # it may be what is full, and is flushed once more at the end
         sys.exit(2)
     sys.exit(0)
+
+
+def _discard_stdout() -> None:
+    """Send what stdout still holds nowhere."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def provenance(config: Settings, device: str | torch.device) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from radiodiff.cli import run_main
 from radiodiff.errors import InputError
+from radiodiff.files import PARTIAL
 
 
 def main() -> None:
@@ -28,27 +30,38 @@ def main() -> None:
         raise InputError(f"{model}: no model there (model_index.json is missing)")
     if output.exists():
         raise InputError(f"{output}: exists already; choose another output directory")
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    # The process id keeps two runs apart; a run that is stopped removes its own.
+    partial = output.with_name(f"{output.name}.{os.getpid()}{PARTIAL}")
     try:
         shutil.copytree(model, partial)
         for file in partial.rglob("*.safetensors"):
-            weights, mode = load_file(file), file.stat().st_mode
-            save_file({k: _half(w) for k, w in weights.items()}, file, metadata={"format": "pt"})
-            file.chmod(mode)  # safetensors writes for the owner alone
+            _halve(file, model)
         for file in partial.rglob("config.json"):
             values = json.loads(file.read_text(encoding="utf-8"))
             values.pop("_name_or_path", None)  # where it was loaded from, on this machine
             file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         partial.replace(output)
-    except (SafetensorError, ValueError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+    except ValueError as error:
         raise InputError(f"{model}: damaged ({' '.join(str(error).split())})") from None
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, shutil.Error):  # of copytree: source, destination and reason of each
+            error = error.args[0][0][-1]
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"{output}: cannot be written ({reason})") from None
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(f"{output}: cannot be written ({error.strerror})") from None
     size = sum(file.stat().st_size for file in output.rglob("*.safetensors"))
     print(f"{output}: {size / 1e6:.1f} MB of weights")
+
+
+def _halve(file: Path, model: Path) -> None:
+    """Write the weights of a file over it as float16; ``model`` is named where it is damaged."""
+    try:
+        weights, mode = load_file(file), file.stat().st_mode
+    except SafetensorError as error:
+        raise InputError(f"{model}: damaged ({' '.join(str(error).split())})") from None
+    save_file({k: _half(w) for k, w in weights.items()}, file, metadata={"format": "pt"})
+    file.chmod(mode)  # safetensors writes for the owner alone
 
 
 def _half(weights: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
+import os
+import signal
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from radiodiff import cli
 from radiodiff.config import Settings, load_config
 from radiodiff.errors import InputError
+from radiodiff.files import replacing
 
 
 class Experiment(Settings):
@@ -89,3 +94,71 @@ def test_a_run_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         cli.open_run_directory(tmp_path / "run", Experiment())
+
+
+def stopped_by(main: Callable[[], None]) -> int | str | None:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.run_main(main)
+    return exit_info.value.code
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "line"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_leaves_one_line_a_status_and_no_half_file(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    status: int,
+    line: str,
+) -> None:
+    def main() -> None:
+        with replacing(tmp_path / "map.png") as temporary:
+            temporary.write_bytes(b"half")
+            signal.raise_signal(number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert stopped_by(main) == status
+    assert capsys.readouterr().err == f"{line}\n"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", cli.NO_ROOM)
+def test_a_full_disk_is_one_line_where_python_does_not_name_the_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def main() -> None:
+        raise OSError(number, "no room")
+
+    monkeypatch.setattr(cli, "_discard_stdout", lambda: None)
+    assert stopped_by(main) == 2
+    assert capsys.readouterr().err == "error: no room\n"
+
+
+SCRIPT = """
+import sys
+from radiodiff.cli import run_main
+run_main(lambda: print("x" * 100_000 if "long" in sys.argv else "short"))
+"""
+
+
+@pytest.mark.parametrize("length", ["short", "long"])
+def test_a_reader_that_has_closed_stdout_is_no_error(length: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, length], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_stdout_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from radiodiff.data.masks import pixel_mask
@@ -65,6 +66,50 @@ def test_exported_weights_are_the_same_to_half_precision(
     assert file.read_bytes() == before
     assert export(monkeypatch, tmp_path / "none", tmp_path / "other") == 2
     assert "no model there" in capsys.readouterr().err
+
+
+def a_model(directory: Path) -> Path:
+    unet = PatchUNet(sample_size=32, block_out_channels=(32,))
+    RadioDiffInversePipeline(unet, build_noise_schedule()).save_pretrained(directory)
+    return directory
+
+
+def test_truncated_weights_are_not_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = a_model(tmp_path / "model")
+    (file,) = model.rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert export(monkeypatch, model, tmp_path / "half") == 2
+    assert "model: damaged" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (SafetensorError("I/O error: No space left on device"), 2, "half: cannot be written"),
+        (OSError(28, "No space left on device"), 2, "half: cannot be written"),
+    ],
+)
+def test_an_export_that_stops_half_way_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    line: str,
+) -> None:
+    def stop(weights: dict[str, torch.Tensor], file: Path, **options: object) -> None:
+        file.write_bytes(b"half")
+        raise error
+
+    model = a_model(tmp_path / "model")
+    monkeypatch.setattr("safetensors.torch.save_file", stop)
+    assert export(monkeypatch, model, tmp_path / "half") == status
+    assert line in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_shipped_weights_are_small_half_precision_and_described() -> None:

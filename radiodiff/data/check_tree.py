@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from radiodiff.data.gain_files import GAIN_SUFFIXES, read_gain, to_eight_bits
+from radiodiff.data.gain_files import GAIN_SUFFIXES, is_saturated, read_gain, to_eight_bits
 from radiodiff.data.images import read_antenna_json, read_antenna_png, read_any_levels, read_mask
 from radiodiff.data.scale import RADIOMAPSEER, Scale, tree_scale
 from radiodiff.data.tree import NumberedFiles, some
@@ -21,8 +21,6 @@ MAX_DISTANCE = 2
 """Pixels between the transmitter and the brightest pixels beyond which its position is doubted."""
 MAX_INSIDE = 0.05
 """Share of a building's pixels with gain beyond which mask and gain are said to contradict."""
-MAX_SATURATED = 0.5
-"""Share of pixels at the largest level beyond which a map is said to be saturated."""
 _NAME = re.compile(r"(\d{1,9})_(\d{1,9})")
 _TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "upside down": np.flipud,
@@ -167,10 +165,9 @@ class _Checker:
                 f"{where} ({found})",
             )
             return False
-        largest = 255 if levels.dtype == np.uint8 else 65535
         if (levels == levels[0, 0]).all():
             self._report.add("gain maps of one level", where)
-        elif (levels == largest).mean() > MAX_SATURATED:
+        elif is_saturated(levels):
             self._report.add(
                 "saturated gain maps (16 bits were cut instead of divided by 257?)", where
             )

@@ -18,6 +18,8 @@ IN_DB = ("path_gain_db", "gain_db")
 """Names of arrays in dB."""
 IN_GRAY = ("gray",)
 """Names of arrays in gray."""
+MAX_SATURATED = 0.5
+"""Share of the pixels with gain; in a real map few are next to the transmitter."""
 MAX_PIXELS = 2**28
 """Larger arrays are refused before they are read."""
 
@@ -81,6 +83,16 @@ def read_extra(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if not np.isfinite(values).all():
         raise InputError(f"{path}: holds NaN or infinity")
     return values
+
+
+def is_saturated(levels: np.ndarray) -> bool:
+    """Say whether more than ``MAX_SATURATED`` of the pixels with gain have the largest level.
+
+    So it is where 16 bits were cut to 8 instead of divided by 257.
+    """
+    with_gain = levels > 0
+    largest = np.iinfo(levels.dtype).max
+    return bool((levels == largest).sum() > MAX_SATURATED * with_gain.sum())
 
 
 def to_eight_bits(levels: np.ndarray) -> np.ndarray:

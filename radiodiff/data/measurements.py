@@ -19,9 +19,10 @@ from torch import Tensor
 from radiodiff.checks import require_data
 from radiodiff.data.masks import block_mask, pixel_mask
 from radiodiff.data.points import PointMeasurements
+from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.errors import InputError
-from radiodiff.units import MAP_SIZE, RESOLUTION_M, db_std_to_model, db_to_model, model_to_db
+from radiodiff.units import MAP_SIZE, RESOLUTION_M, gray_to_model
 
 BUILDING_VALUE = -1.0
 """Path gain inside a building, model range: the truncation of RadioMapSeer."""
@@ -196,6 +197,7 @@ def measure(
     noise_std: float,
     generator: torch.Generator,
     quantise_db: float | None = None,
+    scale: Scale = RADIOMAPSEER,
 ) -> Measurements:
     """Observe maps through a mask with Gaussian noise, y = A x + n: RadioDiff-Inverse, eq. (21).
 
@@ -206,20 +208,26 @@ def measure(
         generator: source of the noise, on the device of ``gain``.
         quantise_db: round measurements to this step in dB, e.g. 1 as handsets do. The rounding
             error, uniform with standard deviation step / sqrt(12), is added to the stated noise.
+        scale: path gain of gray 0 and gray 1.
     """
     check_noise_std(noise_std)
     noise = torch.randn(gain.shape, generator=generator, device=gain.device, dtype=gain.dtype)
     values = gain + noise_std * noise
     variance = noise_std**2
     if quantise_db is not None:
-        values = db_to_model(quantise_db * torch.round(model_to_db(values) / quantise_db))
-        variance += db_std_to_model(quantise_db / 12**0.5) ** 2
+        rounded_db = quantise_db * torch.round(scale.model_to_db(values) / quantise_db)
+        values = gray_to_model(scale.db_to_gray(rounded_db))
+        variance += (2.0 / scale.range_db * quantise_db / 12**0.5) ** 2
     values = torch.where(mask, values, torch.zeros_like(values))
     return Measurements(values, mask, torch.full_like(values, variance**0.5))
 
 
 def observe_map(
-    gain: Tensor, buildings: Tensor, protocol: MeasurementProtocol, seed: int
+    gain: Tensor,
+    buildings: Tensor,
+    protocol: MeasurementProtocol,
+    seed: int,
+    scale: Scale = RADIOMAPSEER,
 ) -> tuple[Measurements, Tensor | None]:
     """Measure one map as a protocol says.
 
@@ -228,6 +236,7 @@ def observe_map(
         buildings: (1, H, W) bool.
         protocol: the protocol.
         seed: mask and noise follow from it alone.
+        scale: path gain of gray 0 and gray 1.
 
     Returns:
         Measurements of a batch of one map, and the buildings (1, 1, H, W) bool where the protocol
@@ -250,6 +259,7 @@ def observe_map(
         protocol.noise_std,
         torch.Generator().manual_seed(int(rng.integers(2**62))),
         protocol.quantise_db,
+        scale,
     )
     if not protocol.aware:
         return measured, None

@@ -10,7 +10,7 @@ so what takes long to import is imported where it is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Literal, get_args
@@ -53,6 +53,28 @@ class Scene:
     cache: Path | None = None
     heights: np.ndarray | None = None
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def extended(self, size: tuple[int, int]) -> Scene:
+        """Return the scene on at least ``size`` pixels, mirrored at its last row and column.
+
+        Buildings, vehicles and images go on beyond the border; the transmitter remains one.
+        """
+        height, width = self.buildings.shape
+        missing = [(0, max(0, size[0] - height)), (0, max(0, size[1] - width))]
+        if not any(after for _, after in missing):
+            return self
+
+        def extend(image: np.ndarray) -> np.ndarray:
+            return np.pad(image, missing, mode="reflect")
+
+        return replace(
+            self,
+            buildings=extend(self.buildings),
+            vehicles=None if self.vehicles is None else extend(self.vehicles),
+            polygons=None,  # of the mirrored buildings only the mask is known
+            heights=None if self.heights is None else extend(self.heights),
+            extra={name: extend(image) for name, image in self.extra.items()},
+        )
 
 
 def _mask_to_channel(mask: np.ndarray) -> np.ndarray:
@@ -98,15 +120,17 @@ def _distance(scene: Scene) -> np.ndarray:
 def _detour(scene: Scene) -> np.ndarray:
     """Log length of the shortest way to the transmitter around the buildings, like the distance.
 
-    The way goes from pixel to pixel in eight directions, so it is up to 8 % too long. It is 1
-    where there is none, and from the reference length on.
+    The way goes from pixel to pixel in eight directions, so it is up to 8 % too long. Where there
+    is none it counts as the reference length, and as no more than that or the map's diagonal.
     """
     from skimage.graph import MCP_Geometric
 
     walls = np.where(scene.buildings, -1.0, 1.0)  # what is negative cannot be entered
     lengths, _ = MCP_Geometric(walls).find_costs([scene.transmitter])
-    metres = np.minimum(lengths * scene.resolution_m, REFERENCE_LENGTH_M).astype(np.float32)
-    return _log_length(metres**2)
+    longest = max(REFERENCE_LENGTH_M, float(np.hypot(*walls.shape)) * scene.resolution_m)
+    metres = np.minimum(lengths * scene.resolution_m, longest)
+    metres[np.isinf(lengths)] = REFERENCE_LENGTH_M
+    return _log_length(metres.astype(np.float32) ** 2)
 
 
 def _building_height(scene: Scene) -> np.ndarray:
@@ -163,6 +187,7 @@ def build_prompt(
     transmitter: Sequence[int] | np.ndarray | torch.Tensor,
     vehicles: np.ndarray | torch.Tensor | None = None,
     resolution_m: float = RESOLUTION_M,
+    min_size: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """Stack prompt features as the channels of an image.
 
@@ -172,6 +197,7 @@ def build_prompt(
         transmitter: (row, column).
         vehicles: (H, W) mask; None, a static map, repeats the buildings in "vehicles".
         resolution_m: side of a pixel in metres.
+        min_size: least H and W of the prompt, see :meth:`Scene.extended`; None takes the masks'.
 
     Returns:
         (C, H, W) float32, in [-1, 1] but for lengths of more than ``REFERENCE_LENGTH_M``.
@@ -191,7 +217,7 @@ def build_prompt(
         raise InputError(f"resolution_m: found {resolution_m}, expected metres above 0")
     position = check_transmitter(transmitter, building_mask)
     scene = Scene(building_mask, position, vehicle_mask, resolution_m=resolution_m)
-    return stack_features(features, scene)
+    return stack_features(features, scene if min_size is None else scene.extended(min_size))
 
 
 def stack_features(features: Sequence[str], scene: Scene) -> torch.Tensor:

@@ -181,6 +181,9 @@ class RadioMapSeer(Dataset[Sample]):
             read_gain(self._gain_file(*self.pairs[0]), None, scale) if image is None else image
         ).shape
         """(H, W) of every map."""
+        self.prompt_size: tuple[int, int] = self.shape
+        """Least (H, W) of the prompts, which show more of the scene than the map does where this is
+        larger (:meth:`radiodiff.data.prompts.Scene.extended`)."""
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -189,7 +192,7 @@ class RadioMapSeer(Dataset[Sample]):
         footprint, scene = self.footprint(index), self.scene(index)
         return {
             "gain": torch.from_numpy(self._model(index))[None],
-            "prompt": stack_features(self.prompt_features, scene),
+            "prompt": stack_features(self.prompt_features, scene.extended(self.prompt_size)),
             "buildings": torch.from_numpy(footprint.mask.copy())[None],
             "buildings_png": torch.from_numpy(footprint.png.copy())[None],
             "transmitter": torch.tensor(scene.transmitter, dtype=torch.int64),

@@ -25,7 +25,7 @@ from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
 from radiodiff.models.loading import load_component, read_index
-from radiodiff.models.padding import crop
+from radiodiff.models.padding import crop, round_up
 from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, RESOLUTION_M, model_to_gray
 from radiodiff.weight_sources import find_weights
 
@@ -206,8 +206,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             zero_buildings: set building interiors to gray 0, as in RadioMapSeer; None does what the
                 pipeline was made with.
             resolution_m: side of a pixel in metres.
-            latents: (N, c, h, w) float32 normal noise to begin from, one for each output map; None
-                draws it.
+            latents: (N, c, h, w) float32 normal noise to begin from, one for each output map and
+                of the size of :meth:`prompt_size`; None draws it.
             return_dict: False returns the fields of the output as a tuple, as in diffusers.
 
         Raises:
@@ -215,9 +215,15 @@ class RadioDiffPipeline(DiffusionPipeline):
                 of different lengths.
         """
         masks, prompt = stack_scenes(
-            self.config.prompt_features, buildings, transmitter, vehicles, resolution_m
+            self.config.prompt_features,
+            buildings,
+            transmitter,
+            vehicles,
+            resolution_m,
+            self.prompt_size,
         )
         model = self._sample(prompt, num_inference_steps, num_samples, generator, mode, latents)
+        model = crop(model, masks.shape[-2:])
         if self.config.zero_buildings if zero_buildings is None else zero_buildings:
             model = _zero(model, torch.from_numpy(masks))
         output = self._output(model)
@@ -232,6 +238,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         num_samples: int = 1,
         generator: Generators = None,
         mode: Mode | None = None,
+        size: tuple[int, int] | None = None,
     ) -> RadioDiffOutput:
         """Generate radio maps from prompts that are already stacked, as a dataset gives them.
 
@@ -241,15 +248,35 @@ class RadioDiffPipeline(DiffusionPipeline):
             num_samples: maps per prompt.
             generator: source of all noise.
             mode: ``released``, ``mean`` or ``sample``.
+            size: (H, W) of the maps where the prompts show more, at the bottom and at the right, as
+                :meth:`prompt_size` asks for; None is that of the prompts.
 
         Raises:
             InputError: see :meth:`__call__`.
         """
         model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
+        prompt = crop(prompt, size or prompt.shape[-2:])
+        model = crop(model, prompt.shape[-2:])
         if self.config.zero_buildings:
             channel = list(self.config.prompt_features).index("buildings")
             model = _zero(model, prompt[:, channel] > 0)
         return self._output(model)
+
+    def prompt_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the least (H, W) that prompts of maps of ``size`` should show.
+
+        Levels, and with them the statistics of the group normalisations, are those of training only
+        if a map reaches as far from its transmitter. A side shorter than that of training is
+        extended to it. A network that is shown a path-loss model has the levels from there.
+        """
+        if PATH_LOSS_FEATURE in self.config.prompt_features:
+            return size
+        stride = self.denoiser.latent_stride * self._vae_stride
+        height, width = (
+            trained * stride if round_up(side, stride) < trained * stride else side
+            for side, trained in zip(size, self.denoiser.config.filter_size, strict=True)
+        )
+        return height, width
 
     def _sample(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ def stack_scenes(
     transmitter: Points,
     vehicles: Array | None,
     resolution_m: float,
+    prompt_size: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
 ) -> tuple[np.ndarray, Tensor]:
     """Check N scenes and stack their prompts; a single part serves all of them.
 
@@ -32,9 +33,11 @@ def stack_scenes(
         transmitter: (row, column) or (N, 2), outdoors.
         vehicles: (H, W) or (N, H, W) mask; None for static maps.
         resolution_m: side of a pixel in metres.
+        prompt_size: (H, W) of the masks to the least (H, W) of the prompts, see
+            :meth:`radiodiff.data.prompts.Scene.extended`; None takes the masks'.
 
     Returns:
-        Building masks (N, H, W) bool and prompts (N, C, H, W) in [-1, 1].
+        Building masks (N, H, W) bool and prompts (N, C, H', W') in [-1, 1].
 
     Raises:
         InputError: a mask that is not binary, a transmitter outside or in a building, batches
@@ -58,6 +61,7 @@ def stack_scenes(
             points[i % len(points)],
             None if cars is None else cars[i % len(cars)],
             resolution_m,
+            None if prompt_size is None else prompt_size((height, width)),
         )
         for i in range(n)
     ]

@@ -14,9 +14,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.errors import InputError
 from radiodiff.files import replacing
-from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, GAIN_RANGE_DB, gray_to_db
 
 PANEL_INCHES = 1.7
 ERROR_LIMIT_DB = 20.0
@@ -38,6 +38,7 @@ def comparison_figure(
     transmitters: torch.Tensor | None = None,
     inputs: Mapping[str, torch.Tensor] | None = None,
     names: Sequence[str] = (),
+    scale: Scale = RADIOMAPSEER,
 ) -> Figure:
     """Draw one row per map: prompt, inputs, truth, results, and the error of every result.
 
@@ -49,10 +50,11 @@ def comparison_figure(
         transmitters: (N, 2) of (row, column), marked in prompt and truth.
         inputs: label -> (N, H, W) gray such as measurements; NaN is drawn as unobserved.
         names: a label for every row.
+        scale: path gain of gray 0 and gray 1.
 
     Returns:
-        a figure of its own, which pyplot knows nothing of. Gain is in dB from -147 to -47.84, error
-        is result minus truth in dB.
+        a figure of its own, which pyplot knows nothing of. Gain is in dB over the whole scale,
+        error is result minus truth in dB.
 
     Raises:
         InputError: a shape does not match the truth's.
@@ -84,7 +86,7 @@ def comparison_figure(
     )
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(truth), len(titles), squeeze=False)
-    gain_norm = Normalize(GAIN_MIN_DB, GAIN_MAX_DB)
+    gain_norm = Normalize(scale.min_db, scale.max_db)
     error_norm = Normalize(-ERROR_LIMIT_DB, ERROR_LIMIT_DB)
     for row, panels in enumerate(axes):
         remaining = iter(panels)
@@ -96,14 +98,14 @@ def comparison_figure(
                 panel.imshow(shown, cmap=VEHICLE_COLOURS, vmin=0, vmax=1)
             _mark(panel, transmitters, row)
         for maps in inputs.values():
-            _draw_gain(next(remaining), maps[row], gain_norm)
+            _draw_gain(next(remaining), maps[row], gain_norm, scale)
         panel = next(remaining)
-        _draw_gain(panel, truth[row], gain_norm)
+        _draw_gain(panel, truth[row], gain_norm, scale)
         _mark(panel, transmitters, row)
         for maps in results.values():
-            _draw_gain(next(remaining), maps[row], gain_norm)
+            _draw_gain(next(remaining), maps[row], gain_norm, scale)
         for maps in results.values():
-            error_db = GAIN_RANGE_DB * (_array(maps[row]) - _array(truth[row]))
+            error_db = scale.range_db * (_array(maps[row]) - _array(truth[row]))
             next(remaining).imshow(error_db, cmap=ERROR_COLOURS, norm=error_norm)
         if names:
             panels[0].set_ylabel(names[row], fontsize="small")
@@ -124,6 +126,7 @@ def reconstruction_figure(
     mean: torch.Tensor,
     std: torch.Tensor,
     names: Sequence[str] = (),
+    scale: Scale = RADIOMAPSEER,
 ) -> Figure:
     """Draw one row per map: truth, samples, mean, standard deviation and error.
 
@@ -133,6 +136,7 @@ def reconstruction_figure(
         mean: (N, H, W) gray, the reconstruction.
         std: (N, H, W) its standard deviation, gray.
         names: a label for every row.
+        scale: path gain of gray 0 and gray 1.
 
     Returns:
         a figure of its own, which pyplot knows nothing of; gain, deviation and error in dB.
@@ -147,14 +151,14 @@ def reconstruction_figure(
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(truth), 5, squeeze=False)
-    gain_norm = Normalize(GAIN_MIN_DB, GAIN_MAX_DB)
+    gain_norm = Normalize(scale.min_db, scale.max_db)
     std_norm = Normalize(0.0, ERROR_LIMIT_DB / 2)
     error_norm = Normalize(-ERROR_LIMIT_DB, ERROR_LIMIT_DB)
     for row, panels in enumerate(axes):
         for panel, maps in zip(panels[:3], (truth, samples, mean), strict=True):
-            _draw_gain(panel, maps[row], gain_norm)
-        panels[3].imshow(GAIN_RANGE_DB * _array(std[row]), cmap=STD_COLOURS, norm=std_norm)
-        error_db = GAIN_RANGE_DB * (_array(mean[row]) - _array(truth[row]))
+            _draw_gain(panel, maps[row], gain_norm, scale)
+        panels[3].imshow(scale.range_db * _array(std[row]), cmap=STD_COLOURS, norm=std_norm)
+        error_db = scale.range_db * (_array(mean[row]) - _array(truth[row]))
         panels[4].imshow(error_db, cmap=ERROR_COLOURS, norm=error_norm)
         if names:
             panels[0].set_ylabel(names[row], fontsize="small")
@@ -228,9 +232,10 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 120) -> None:
         figure.savefig(temporary, dpi=dpi, format="png")
 
 
-def _draw_gain(panel: Axes, gray: torch.Tensor, norm: Normalize) -> None:
+def _draw_gain(panel: Axes, gray: torch.Tensor, norm: Normalize, scale: Scale) -> None:
     panel.set_facecolor(UNOBSERVED_COLOUR)
-    panel.imshow(np.ma.masked_invalid(gray_to_db(_array(gray))), cmap=GAIN_COLOURS, norm=norm)
+    gain_db = scale.gray_to_db(_array(gray))
+    panel.imshow(np.ma.masked_invalid(gain_db), cmap=GAIN_COLOURS, norm=norm)
 
 
 def _mark(panel: Axes, transmitters: torch.Tensor | None, row: int) -> None:

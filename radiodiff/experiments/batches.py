@@ -122,7 +122,10 @@ def batch_of(
     measurements = None
     if protocol is not None:
         pairs = zip(items, seeds, strict=True)
-        observed = [observe_map(i["gain"], i["buildings"], protocol, own)[0] for i, own in pairs]
+        observed = [
+            observe_map(item["gain"], item["buildings"], protocol, own, dataset.scale)[0]
+            for item, own in pairs
+        ]
         measurements = stack_measurements(observed)
     withheld = withheld_features(dataset.prompt_features, known, dataset.dynamic)
     return MapBatch(

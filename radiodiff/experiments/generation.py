@@ -59,6 +59,7 @@ def generate_maps(config: GenerateConfig) -> Path:
         )
     dtype = prepare_networks(pipeline, state.device, config.dtype)
     dataset = build_dataset(config.data, config.part)
+    dataset.prompt_size = pipeline.prompt_size(dataset.shape)
     if state.is_main_process:
         directory = open_run_directory(config.output, config, MAY_DIFFER)
         notes = {**provenance(config, state.device), "buildings": dataset.building_sources()}
@@ -97,6 +98,7 @@ def _generate(
         num_inference_steps=config.num_inference_steps,
         generator=generators,
         mode=config.mode,
+        size=(items[0]["gain"].shape[-2], items[0]["gain"].shape[-1]),
     )
     gray = output.gray.cpu()
     if config.zero_buildings:

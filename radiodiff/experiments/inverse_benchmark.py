@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance
 from radiodiff.data.radiomapseer import Sample, build_dataset
+from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.evaluation import metrics
 from radiodiff.evaluation.predictions import score_maps
 from radiodiff.evaluation.settings import MetricConfig
@@ -25,7 +26,7 @@ from radiodiff.files import write_json, write_npz, write_text
 from radiodiff.inverse.interpolation import INTERPOLATORS
 from radiodiff.inverse.pipeline import RadioDiffInversePipeline
 from radiodiff.inverse.sensing import locate_transmitter, sensing_term, shadow_mask
-from radiodiff.units import model_to_gray
+from radiodiff.units import RESOLUTION_M, model_to_gray
 
 NORMAL_90 = 1.6449
 """Half width of a normal distribution's 90 % interval in standard deviations."""
@@ -54,7 +55,7 @@ def run_benchmark(config: InverseConfig) -> dict[str, Any]:
             for first in range(0, count, config.batch_size):
                 indices = range(first, min(first + config.batch_size, count))
                 batch, items = make_batch(dataset, indices, seed, config.measurements)
-                scored, maps = _reconstruct(pipeline, batch, items, seed, config)
+                scored, maps = _reconstruct(pipeline, batch, items, seed, config, dataset.scale)
                 rows += scored
                 kept = kept or maps
                 bar.update(len(items))
@@ -75,6 +76,7 @@ def _reconstruct(
     items: list[Sample],
     seed: int,
     config: InverseConfig,
+    scale: Scale,
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     measurements = batch.measurements
     assert measurements is not None
@@ -91,10 +93,13 @@ def _reconstruct(
     )
     seconds = (time.perf_counter() - began) / len(items)
     rows = []
+    pixel_m = config.data.resolution_m
     for b, item in enumerate(items):
         mean, std = output.mean[b].float().cpu(), output.std[b].float().cpu()
         shadows, position = output.building_mask[b].cpu(), output.transmitter[b]
-        row = _row(item, seed, METHOD, score(mean, shadows, position, item), seconds)
+        row = _row(
+            item, seed, METHOD, score(mean, shadows, position, item, scale, pixel_m), seconds
+        )
         if config.num_particles > 1:
             half, unseen = NORMAL_90 * std, ~measurements.mask[b]
             covered = metrics.interval_coverage(mean - half, mean + half, item["gain"], unseen)
@@ -110,6 +115,8 @@ def _reconstruct(
                 torch.from_numpy(shadow_mask(gain, config.shadow_threshold))[None],
                 torch.from_numpy(locate_transmitter(gain, config.shadow_threshold).position),
                 item,
+                scale,
+                pixel_m,
             )
             rows.append(_row(item, seed, name, scores, seconds_baseline))
     maps = {
@@ -118,11 +125,19 @@ def _reconstruct(
         "observed": np.where(measurements.mask, measurements.values, np.nan)[:, 0],
         "mean": output.mean[:, 0].float().cpu().numpy(),
         "std": output.std[:, 0].float().cpu().numpy(),
+        "scale_db": np.array([scale.min_db, scale.max_db]),
     }
     return rows, maps
 
 
-def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> dict[str, float]:
+def score(
+    gain: Tensor,
+    shadows: Tensor,
+    transmitter: Tensor,
+    item: Sample,
+    scale: Scale = RADIOMAPSEER,
+    resolution_m: float = RESOLUTION_M,
+) -> dict[str, float]:
     """Score one reconstructed map.
 
     Args:
@@ -130,6 +145,8 @@ def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> d
         shadows: (1, H, W) bool, sensed buildings.
         transmitter: (2,) sensed row and column.
         item: the true map.
+        scale: path gain of gray 0 and gray 1.
+        resolution_m: side of a pixel in metres.
 
     Returns:
         PSNR (dB) and SSIM on [0, 1], RMSE in model range as in Table I and in dB, NMSE, IoU with
@@ -144,11 +161,13 @@ def score(gain: Tensor, shadows: Tensor, transmitter: Tensor, item: Sample) -> d
         "psnr": float(scores["psnr"]),
         "ssim": float(scores["ssim"]),
         "rmse_model": float(scores["rmse"]),
-        "rmse_db": float(metrics.rmse(gray, truth, "db")),
+        "rmse_db": float(metrics.rmse(gray, truth, "db", range_db=scale.range_db)),
         "nmse": float(scores["nmse"]),
         **{name: float(value) for name, value in ious.items()},
         "sensing_term": sensing_term(buildings.numpy(), shadows.numpy()),
-        "transmitter_m": float(metrics.transmitter_error_m(transmitter, item["transmitter"])),
+        "transmitter_m": float(
+            metrics.transmitter_error_m(transmitter, item["transmitter"], resolution_m)
+        ),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from radiodiff.data.scale import Scale
 from radiodiff.evaluation.figures import reconstruction_figure, save_figure
 from radiodiff.experiments.settings import InverseConfig
 from radiodiff.files import write_text
@@ -73,7 +74,13 @@ def write_report(directory: Path, summary: dict[str, Any]) -> None:
             torch.from_numpy(arrays[name]).float() for name in ("truth", "observed", "mean", "std")
         )
         names = [str(name) for name in arrays["names"]]
+        min_db, max_db = arrays["scale_db"].tolist()
     figure = reconstruction_figure(
-        model_to_gray(truth), model_to_gray(samples), model_to_gray(mean), std / 2, names
+        model_to_gray(truth),
+        model_to_gray(samples),
+        model_to_gray(mean),
+        std / 2,
+        names,
+        Scale(min_db=min_db, max_db=max_db),
     )
     save_figure(figure, directory / "maps.png")

@@ -63,11 +63,14 @@ class Method:
         prompt_features: channels of the prompt, in order; () for a method that does not look at it.
             Where one of them follows from what a scenario withholds, the method cannot run.
         needs_measurements: it cannot do without.
+        prompt_size: (H, W) of maps to the least (H, W) of their prompts, which show the scene
+            mirrored at its last row and column where they are larger; None is that of the maps.
     """
 
     predict: Predict
     prompt_features: tuple[str, ...] = PAPER_PROMPT
     needs_measurements: bool = False
+    prompt_size: Callable[[tuple[int, int]], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,10 @@ def predict_maps(
 def open_for(method: Method, data: DataConfig, part: Part) -> RadioMapSeer:
     """Open one part of a dataset with the prompt that a method asks for."""
     features = {"prompt_features": method.prompt_features}
-    return build_dataset(data.model_copy(update=features), part)
+    dataset = build_dataset(data.model_copy(update=features), part)
+    if method.prompt_size is not None:
+        dataset.prompt_size = method.prompt_size(dataset.shape)
+    return dataset
 
 
 def predict_batches(
@@ -278,10 +284,13 @@ def _radiodiff(pipeline: RadioDiffPipeline, settings: MethodSettings) -> Method:
     def predict(batch: MapBatch) -> Tensor:
         # Noise is drawn on the CPU, so that a map is the same on every device.
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
-        output = pipeline.generate(batch.prompt, steps, generator=generators, mode=settings.mode)
+        output = pipeline.generate(
+            batch.prompt, steps, generator=generators, mode=settings.mode, size=batch.shape
+        )
         return output.gray
 
-    return Method(predict, tuple(pipeline.config.prompt_features))
+    features = tuple(pipeline.config.prompt_features)
+    return Method(predict, features, prompt_size=pipeline.prompt_size)
 
 
 def _baseline(pipeline: BaselinePipeline, settings: MethodSettings) -> Method:

@@ -12,6 +12,7 @@ import torch
 from radiodiff.cli import open_run_directory
 from radiodiff.data.survey import Survey
 from radiodiff.data.surveys.samples import SurveySamples
+from radiodiff.errors import InputError
 from radiodiff.experiments.sampling import load_pipeline
 from radiodiff.experiments.survey_files import claim_directory
 from radiodiff.experiments.survey_held_out import predict_from_map
@@ -21,7 +22,7 @@ from radiodiff.files import write_npz
 from radiodiff.inverse.interpolation import kriging
 from radiodiff.inverse.output import InverseOutput
 from radiodiff.inverse.sensing import truncation_floor
-from radiodiff.units import model_std_to_db, model_to_db
+from radiodiff.units import GAIN_MAX_DB, GAIN_MIN_DB, model_std_to_db, model_to_db
 
 QUANTILES = (0.05, 0.5, 0.95)
 
@@ -35,6 +36,13 @@ def make_by_prior(
 ) -> Made:
     """Make the map by RadioDiff-Inverse."""
     pipeline = load_pipeline(config.prior, config.device, config.dtype)
+    learned = tuple(pipeline.config.gain_scale_db)
+    if learned != (GAIN_MIN_DB, GAIN_MAX_DB):
+        raise InputError(
+            f"{config.prior}: learned maps from {learned[0]:g} to {learned[1]:g} dB; samples of a "
+            f"survey become maps from {GAIN_MIN_DB:g} to {GAIN_MAX_DB:g} dB, so take another prior "
+            "or method=field"
+        )
     sources = claim_directory(config.output, inputs)
     directory = open_run_directory(config.output, config)
     pipeline.set_progress_bar_config(disable=False)

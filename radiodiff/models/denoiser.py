@@ -35,10 +35,18 @@ Attenuation = Literal["constant", "linear"]
 class EncoderLevel(nn.Module):
     """One scale of the encoder: two residual blocks, the prompt between them, attention, down."""
 
-    def __init__(self, channels: int, out_channels: int, time: int, window: int, last: bool):
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        time: int,
+        window: int,
+        max_pooled: tuple[int, int],
+        last: bool,
+    ) -> None:
         super().__init__()
         self.block1 = ResidualBlock(channels, channels, time)
-        self.condition = ConditionAttention(channels, channels, window)
+        self.condition = ConditionAttention(channels, channels, window, max_pooled)
         self.block2 = ResidualBlock(channels, channels, time)
         self.attention = LinearAttention(channels)
         self.down = (
@@ -57,10 +65,18 @@ class EncoderLevel(nn.Module):
 class DecoderLevel(nn.Module):
     """One scale of a decoder, the mirror image of :class:`EncoderLevel`."""
 
-    def __init__(self, channels: int, out_channels: int, time: int, window: int, last: bool):
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        time: int,
+        window: int,
+        max_pooled: tuple[int, int],
+        last: bool,
+    ) -> None:
         super().__init__()
         self.block1 = ResidualBlock(channels + out_channels, channels, time)
-        self.condition = ConditionAttention(out_channels, channels, window)
+        self.condition = ConditionAttention(out_channels, channels, window, max_pooled)
         self.block2 = ResidualBlock(channels + out_channels, channels, time)
         self.attention = LinearAttention(channels)
         self.upsample = nn.Identity() if last else nn.Upsample(scale_factor=2, mode="nearest")
@@ -82,6 +98,7 @@ class Decoder(nn.Module):
         widths: channels of the stem and of each scale.
         time: length of the time embedding.
         windows: averaging window of the condition attention of each scale.
+        max_pooled: rows and columns that these windows make of the maps of training.
         out_channels: channels of the prediction.
         filter_size: map size on which the Fourier filter is stored; None leaves the filter out.
     """
@@ -91,6 +108,7 @@ class Decoder(nn.Module):
         widths: Sequence[int],
         time: int,
         windows: Sequence[int],
+        max_pooled: Sequence[tuple[int, int]],
         out_channels: int,
         filter_size: tuple[int, int] | None,
     ) -> None:
@@ -99,7 +117,7 @@ class Decoder(nn.Module):
             AdaptiveFourierFilter(widths[-1], filter_size) if filter_size else nn.Identity()
         )
         self.levels = nn.ModuleList(
-            DecoderLevel(widths[i + 1], widths[i], time, windows[i], last=i == 0)
+            DecoderLevel(widths[i + 1], widths[i], time, windows[i], max_pooled[i], last=i == 0)
             for i in reversed(range(len(windows)))
         )
         self.block = ResidualBlock(2 * widths[0], widths[0], time)
@@ -139,7 +157,8 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         patch_size: side of the square of latent pixels that the U-Net works on as one; 2 costs a
             quarter of 1, which is the paper's.
         window_sizes: side of the averaging windows of the condition attention, one per scale.
-        filter_size: bottleneck map (rows, columns) on which the Fourier filters are stored.
+        filter_size: bottleneck map (rows, columns) of the maps of training. The Fourier filters are
+            stored on it, and the condition attention of larger maps averages over larger windows.
         aft: whether the decoders filter the bottleneck; False is the ablation of the paper.
         attenuation: ``constant`` f_t = C; ``linear`` f_t = a t + b, with one more output head.
         fourier_scale: standard deviation of the frequencies of the time features.
@@ -214,8 +233,14 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
         self.time_features = GaussianFourierFeatures(dim, fourier_scale)
         self.time_mlp = nn.Sequential(nn.Linear(dim, time), nn.GELU(), nn.Linear(time, time))
 
+        coarsest = len(dim_mults) - 1
+        max_pooled = [
+            (-(-filter_size[0] * scale // window), -(-filter_size[1] * scale // window))
+            for i, window in enumerate(window_sizes)
+            for scale in [2 ** (coarsest - i)]
+        ]
         self.encoder = nn.ModuleList(
-            EncoderLevel(widths[i], widths[i + 1], time, window, last=i == len(dim_mults) - 1)
+            EncoderLevel(widths[i], widths[i + 1], time, window, max_pooled[i], last=i == coarsest)
             for i, window in enumerate(window_sizes)
         )
         self.middle_block1 = ResidualBlock(widths[-1], widths[-1], time)
@@ -224,8 +249,10 @@ class DecoupledUNet(ModelMixin, ConfigMixin):
 
         size = (filter_size[0], filter_size[1]) if aft else None
         heads = 2 if attenuation == "linear" else 1
-        self.decoder_attenuation = Decoder(widths, time, window_sizes, heads * patch_channels, size)
-        self.decoder_noise = Decoder(widths, time, window_sizes, patch_channels, size)
+        self.decoder_attenuation, self.decoder_noise = (
+            Decoder(widths, time, window_sizes, max_pooled, outputs * patch_channels, size)
+            for outputs in (heads, 1)
+        )
 
     @property
     def latent_stride(self) -> int:

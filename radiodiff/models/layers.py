@@ -180,6 +180,9 @@ class ConditionAttention(nn.Module):
         prompt_channels: channels of the prompt feature.
         channels: C of the feature map, a multiple of 8 and of ``heads``.
         window: side of the averaging window in pixels, for both maps.
+        max_pooled: most rows and columns of the pooled maps, those of training: the windows grow
+            with a larger map, so that the softmax weighs as many pixels and meets no position that
+            it does not know. None sets no limit.
         heads: K.
         dropout: dropout probability in the two-layer network after the attention.
     """
@@ -189,11 +192,13 @@ class ConditionAttention(nn.Module):
         prompt_channels: int,
         channels: int,
         window: int,
+        max_pooled: tuple[int, int] | None = None,
         heads: int = 8,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.window = window
+        self.max_pooled = max_pooled
         self.heads = heads
         self.prompt_conv = nn.Conv2d(prompt_channels, channels, 1)
         self.prompt_norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.03)
@@ -250,6 +255,11 @@ class ConditionAttention(nn.Module):
 
     def _pool(self, x: Tensor) -> Tensor:
         """Average over windows; the map is padded with zeros to a multiple of the window."""
+        pooled = (-(-x.shape[-2] // self.window), -(-x.shape[-1] // self.window))
+        limit = self.max_pooled or pooled
+        if pooled[0] > limit[0] or pooled[1] > limit[1]:
+            size = (min(pooled[0], limit[0]), min(pooled[1], limit[1]))
+            return F.adaptive_avg_pool2d(x, size)
         if self.window == 1:
             return x
         bottom, right = (-x.shape[-2] % self.window, -x.shape[-1] % self.window)

@@ -147,7 +147,11 @@ def export(task: Task, directory: Path) -> None:
     partial, old = (directory.with_name(directory.name + end) for end in (".partial", ".old"))
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    task.export(partial)
+    try:
+        task.export(partial)
+    except BaseException:  # a full disk, say
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if directory.is_dir():
         directory.rename(old)
     partial.rename(directory)

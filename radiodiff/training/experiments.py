@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from radiodiff.data.gain_files import is_saturated, read_gain
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
@@ -28,6 +30,8 @@ from radiodiff.training.stream import MapDataset
 from radiodiff.training.trainer import Task
 from radiodiff.weight_sources import find_weights
 
+MAPS_LOOKED_AT = 8
+"""Training maps that are read to see whether the levels make sense."""
 ExperimentT = TypeVar("ExperimentT", bound="Experiment")
 
 
@@ -48,6 +52,19 @@ def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
         raise InputError(
             f"train.augment: maps of {training.shape[0]} x {training.shape[1]} cannot be turned by "
             "90 degrees; set it to false"
+        )
+    looked_at = range(0, len(training), -(-len(training) // MAPS_LOOKED_AT))
+    saturated = [
+        training.name(i)
+        for i in looked_at
+        if is_saturated(read_gain(training.gain_file(i), training.shape, training.scale))
+    ]
+    if saturated:
+        print(
+            f"warning: {training.gain_folder}: {len(saturated)} of {len(looked_at)} maps, such as "
+            f"{saturated[0]}, are saturated; divide levels of 16 bits by 257 instead of cutting "
+            "them, or leave them as they are",
+            file=sys.stderr,
         )
     return training, validation
 

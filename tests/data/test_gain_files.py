@@ -7,12 +7,19 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from radiodiff.data.gain_files import levels_to_gray, read_gain, to_eight_bits
+from radiodiff.data.gain_files import (
+    is_saturated,
+    levels_to_gray,
+    read_extra,
+    read_gain,
+    to_eight_bits,
+)
 from radiodiff.data.images import read_mask
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.data.scale import Scale
 from radiodiff.data.settings import DataConfig
 from radiodiff.errors import InputError
+from radiodiff.evaluation.predictions import read_prediction
 
 SCALE = Scale(min_db=-160.0, max_db=-40.0)
 
@@ -151,3 +158,31 @@ def test_a_transmitter_may_stand_on_a_roof_where_the_configuration_says_so(make_
         build_dataset(config, "test")[0]
     on_roof = build_dataset(config.model_copy(update={"rooftop": True}), "test")[0]
     assert on_roof["transmitter"].tolist() == spot.tolist()
+
+
+def encrypted(path, array):
+    """Write an NPZ whose member is marked as encrypted, in its own header and in the directory."""
+    np.savez(path, path_gain_db=array)
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    path.write_bytes(content)
+
+
+def test_an_encrypted_archive_is_refused(tmp_path, gain_db):
+    encrypted(tmp_path / "1_0.npz", gain_db)
+    for read in (read_gain, read_extra):
+        with pytest.raises(InputError, match=r"1_0\.npz: corrupt or no array"):
+            read(tmp_path / "1_0.npz", (5, 9))
+    encrypted(tmp_path / "2_0.npz", gain_db)
+    with pytest.raises(InputError, match=r"2_0\.npz: corrupt or not an NPZ"):
+        read_prediction(tmp_path / "2_0.npz", (5, 9), SCALE)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_map_that_was_cut_is_saturated_whatever_its_buildings_cover(dtype):
+    levels = np.zeros((10, 10), dtype)
+    levels[:3] = np.arange(30, dtype=dtype).reshape(3, 10) + 1
+    assert not is_saturated(levels)
+    levels[:2] = np.iinfo(dtype).max
+    assert is_saturated(levels)

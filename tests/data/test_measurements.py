@@ -8,8 +8,8 @@ from radiodiff.data.measurements import (
     measure,
     merge_measurements,
 )
+from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.errors import InputError
-from radiodiff.units import model_to_db
 
 
 def test_noise_has_its_level_and_unobserved_pixels_are_empty():
@@ -40,11 +40,12 @@ def test_known_buildings_are_the_truncation_without_noise():
         Measurements(measured.values, mask).with_buildings(buildings)
 
 
-def test_quantised_measurements_are_whole_decibels_and_say_so():
+@pytest.mark.parametrize("scale", [RADIOMAPSEER, Scale(min_db=-160, max_db=-40.5)])
+def test_quantised_measurements_are_whole_decibels_and_say_so(scale):
     gain = torch.linspace(-0.9, 0.9, 40_000).view(1, 1, 200, 200)
     mask = torch.ones_like(gain, dtype=torch.bool)
-    found = measure(gain, mask, 0.01, torch.Generator().manual_seed(0), quantise_db=1.0)
-    decibel = model_to_db(found.values)
+    found = measure(gain, mask, 0.01, torch.Generator().manual_seed(0), 1.0, scale)
+    decibel = scale.model_to_db(found.values)
     torch.testing.assert_close(decibel, decibel.round(), atol=1e-3, rtol=0)
     assert float((found.values - gain).std()) == pytest.approx(
         float(found.noise_std[0, 0, 0, 0]), rel=0.03

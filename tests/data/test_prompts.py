@@ -81,11 +81,23 @@ def test_detour_goes_around_the_buildings():
     assert lengths[11, 29] == pytest.approx(18 + 2 * 2**0.5, rel=1e-5)
     assert (detour[22:28, 32:38] == 1).all()
     assert (detour[torch.from_numpy(wall)] == 1).all()
-    far = build_prompt(["detour"], wall, (9, 29), resolution_m=100.0)[0]
-    assert far.max() == 1
-    assert far[9, 20] == 1  # 900 m, more than the reference
+    long = build_prompt(["detour"], wall, (9, 29), resolution_m=100.0)[0]
+    assert lengths_of(long)[9, 20] == pytest.approx(900, rel=1e-5)  # more than the reference
+    assert lengths_of(long).max() <= 5000 * (1 + 1e-5)  # the diagonal
+    assert (long[22:28, 32:38] == 1).all()
     distance = build_prompt(["distance"], wall, (9, 29))[0]
     assert (detour >= distance - 1e-6).all()
+
+
+def test_a_scene_that_is_extended_is_mirrored_and_keeps_one_transmitter(buildings):
+    height, width = buildings.shape
+    size = (height + 3, width + 2)
+    mirrored = np.pad(buildings, ((0, 3), (0, 2)), mode="reflect")
+    names = ["buildings", "transmitter", "distance", "detour", "line_of_sight"]
+    extended = build_prompt(names, buildings, (0, 7), min_size=size)
+    assert torch.equal(extended, build_prompt(names, mirrored, (0, 7)))
+    same = build_prompt(names, buildings, (0, 7), min_size=(1, 1))
+    assert torch.equal(same, build_prompt(names, buildings, (0, 7)))
 
 
 def test_line_of_sight_channel_is_the_signed_visibility(buildings):

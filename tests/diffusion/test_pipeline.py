@@ -242,6 +242,20 @@ def test_path_gain_between_two_points(pipe, buildings):
     assert_close(out.path_gain_db, back.path_gain_db)
 
 
+def test_a_map_smaller_than_those_of_training_is_made_in_its_mirrored_scene(pipe):
+    buildings = np.zeros((16, 20), dtype=bool)
+    buildings[2:9, 5:12] = True
+    mirrored = np.pad(buildings, ((0, 16), (0, 28)), mode="reflect")
+    assert pipe.prompt_size((16, 20)) == mirrored.shape == SIZE
+    small = pipe(buildings, (12, 3), num_inference_steps=2, generator=generator())
+    large = pipe(mirrored, (12, 3), num_inference_steps=2, generator=generator())
+    assert_close(small.gray, large.gray[:, :16, :20])
+    features = pipe.config.prompt_features
+    prompt = build_prompt(features, buildings, (12, 3), min_size=SIZE)[None]
+    made = pipe.generate(prompt, 2, generator=generator(), size=(16, 20))
+    assert_close(made.gray, small.gray)
+
+
 @pytest.mark.parametrize("size", [(33, 42), (7, 50), (64, 96)])
 def test_maps_of_any_size_are_made(pipe, size):
     out = pipe(np.zeros(size), (3, 4), num_inference_steps=1, generator=generator())

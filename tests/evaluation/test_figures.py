@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from radiodiff.data.scale import Scale
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import (
     Curve,
@@ -147,3 +148,16 @@ def test_a_reconstruction_is_drawn_in_db_beside_its_error(truth):
         )
     with pytest.raises(InputError, match="std"):
         reconstruction_figure(truth, samples, mean, std[:1])
+
+
+def test_figures_are_on_the_scale_of_the_tree(truth):
+    scale = Scale(min_db=-160, max_db=-40)
+    compared = panels(comparison_figure(truth, {"ours": truth + 0.1}, scale=scale))
+    std = torch.full_like(truth, 0.05)
+    inverse = panels(reconstruction_figure(truth, truth, truth + 0.1, std, scale=scale))
+    for columns, error in ((compared, "error: ours"), (inverse, "error: mean minus truth")):
+        drawn = columns["truth"][1].images[0]
+        np.testing.assert_allclose(drawn.get_array(), -160 + 120 * truth[1].numpy(), rtol=1e-5)
+        assert (drawn.norm.vmin, drawn.norm.vmax) == (-160, -40)
+        np.testing.assert_allclose(columns[error][0].images[0].get_array(), 12, rtol=1e-4)
+    np.testing.assert_allclose(inverse["standard deviation"][0].images[0].get_array(), 6, rtol=1e-5)

@@ -135,3 +135,16 @@ def test_benchmark_runs_on_the_real_tree(tmp_path):
     assert summary["maps"] == 2
     assert 22 < summary["kriging"]["psnr"]["mean"] < 32
     assert summary["kriging"]["transmitter_m"]["mean"] < 3
+
+
+def test_errors_in_db_and_metres_are_those_of_the_tree(prior_directory, tree, tmp_path):
+    data = {"root": tree, "split": "all"}
+    own = data | {"scale": {"min_db": -160, "max_db": -40}, "resolution_m": 2.0}
+    for name, changed in (("plain", data), ("own", own)):
+        run_benchmark(config(prior_directory, tree, tmp_path / name, data=changed, max_maps=1))
+    plain, scaled = (read_rows(tmp_path / name)[0] for name in ("plain", "own"))
+    assert scaled["rmse_model"] == plain["rmse_model"]
+    for unit, factor in (("rmse_db", 120 / 99.16), ("transmitter_m", 2)):
+        assert float(scaled[unit]) == pytest.approx(factor * float(plain[unit]), rel=1e-6)
+    with np.load(tmp_path / "own" / "maps.npz") as arrays:
+        assert arrays["scale_db"].tolist() == [-160, -40]

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -186,3 +187,14 @@ def test_held_out_samples_score_the_field(given, tmp_path):
         assert np.isfinite(arrays["gain_db"]).all()
         power = report["transmit_power_dbm"]
         assert arrays["gain_db"].max() + power < values.max() + 10
+
+
+def test_a_prior_of_another_scale_is_refused(prior_directory, truth, tmp_path):
+    path = write_csv(tmp_path / "s.csv", truth, np.ones_like(truth, dtype=bool))
+    prior = tmp_path / "prior"
+    shutil.copytree(prior_directory, prior)
+    index = json.loads((prior / "model_index.json").read_text())
+    index["gain_scale_db"] = [-160, -40]
+    (prior / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"prior: learned maps from -160 to -40 dB.*method=field"):
+        reconstruct_survey(path, config(prior, tmp_path / "run"))

@@ -130,6 +130,18 @@ def test_condition_attention_equals_the_released_order_of_operations(prompt_size
     torch.testing.assert_close(layer(prompt, x), released_condition_attention(layer, prompt, x))
 
 
+def test_condition_attention_looks_at_a_larger_map_as_at_that_of_training():
+    layer = randomise(ConditionAttention(5, 16, 2, max_pooled=(4, 3)))
+    seen: list[Tensor] = []
+    layer.query.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    layer.key.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    prompt, x = noise(2, 5, 8, 6), noise(2, 16, 8, 6, seed=1)
+    layer(prompt, x)
+    layer(*(m.repeat_interleave(2, 2).repeat_interleave(3, 3) for m in (prompt, x)))
+    assert seen[0].shape == (2, 12, 16)
+    torch.testing.assert_close(seen[2:], seen[:2])
+
+
 def test_condition_attention_drops_units_in_training_only():
     layer = ConditionAttention(8, 8, 1)
     prompt, x = noise(1, 8, 4, 4, dtype=torch.float32), noise(1, 8, 4, 4, dtype=torch.float32)

@@ -172,6 +172,7 @@ def test_a_killed_export_leaves_the_old_one_or_none(toy: ModuleType, tmp_path: P
     with pytest.raises(OSError, match="No space"):
         export(stage, tmp_path / "model")
     assert (tmp_path / "model" / "weights.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_spike_is_recorded_with_its_maps(toy: ModuleType, tmp_path: Path) -> None:

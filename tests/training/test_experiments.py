@@ -4,12 +4,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from radiodiff.errors import InputError
 from radiodiff.training import experiments
-from radiodiff.training.experiments import train_stage
+from radiodiff.training.experiments import open_datasets, train_stage
 from radiodiff.training.tasks import PriorTask
 
 
@@ -71,3 +73,25 @@ def test_initial_weights_follow_from_the_seed_alone(
         assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_saturated_tree_is_said_once(
+    small_stages: ModuleType,
+    small_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    cut: bool,
+) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(small_root, tree)
+    for path in (tree / "gain" / "DPM").glob("*.png"):
+        levels = np.asarray(Image.open(path))
+        Image.fromarray(np.uint8(255) * (levels > 0) if cut else levels).save(path)
+    open_datasets(
+        small_stages.experiment(
+            "prior", tree, tmp_path / "run", train=small_stages.TRAIN | {"steps": 1}
+        )
+    )
+    said = capsys.readouterr().err
+    assert said.count("are saturated; divide levels of 16 bits by 257") == int(cut)

@@ -119,7 +119,7 @@ def measure(request: CostRequest) -> Cost | None:
 
 def _time_prompts(dataset: RadioMapSeer, index: int) -> tuple[float, float]:
     """Return the seconds that the prompt of a map takes in a new city, and in one seen before."""
-    scene = dataset.scene(index)
+    scene = dataset.scene(index).extended(dataset.prompt_size)
     forget_layouts()
     seconds = []
     for _ in range(2):

@@ -64,6 +64,7 @@ def maps_figure(figure: MapsFigure, config: ReproduceConfig, folder_of: FolderOf
         transmitters=torch.stack([item["transmitter"] for item in items]),
         inputs=inputs,
         names=[f"map {name}" for name in batch.names],
+        scale=dataset.scale,
     )
     drawn.suptitle(_title(figure.title, config), fontsize="medium")
     return drawn
