@@ -14,6 +14,8 @@ from radiodiff.data.prompts import check_transmitter
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
+from radiodiff.evaluation.figures import contact_sheet, save_figure
+from radiodiff.experiments.pictures import GALLERY, MAX_SHEET
 from radiodiff.experiments.rasters import write_cog
 from radiodiff.experiments.settings import CityMaps, GenerateConfig
 from radiodiff.files import replacing, write_json
@@ -31,7 +33,7 @@ def generate_city_maps(config: GenerateConfig) -> Path:
 
     ``maps/{transmitter}.npz`` holds ``path_gain_db`` and ``gray`` (H, W) float32, ``buildings`` and
     ``transmitter``; beside it are a PNG of 16 bits and, for a city in degrees and with rasterio
-    installed, a GeoTIFF of the path gain in dB.
+    installed, a GeoTIFF of the path gain in dB. ``gallery.png`` shows the first maps.
 
     Raises:
         InputError: the buildings cannot be read or are too large, a transmitter is off the map or
@@ -49,6 +51,7 @@ def generate_city_maps(config: GenerateConfig) -> Path:
     directory = open_run_directory(config.output, config, ("batch_size",))
     write_json(directory / "made_by.json", provenance(config, state.device))
     maps = directory / "maps"
+    shown: list[torch.Tensor] = []
     bar = tqdm(total=len(city.transmitters), desc="generate", unit="map")
     for start in range(0, len(city.transmitters), config.batch_size):
         positions = city.transmitters[start : start + config.batch_size]
@@ -77,8 +80,16 @@ def generate_city_maps(config: GenerateConfig) -> Path:
             if bounds is not None:
                 grid = grid_of(bounds, buildings.shape, city.resolution_m)
                 write_cog(maps / f"{number}.tif", grid, {"path_gain_db": gain_db.numpy()})
+            shown.append(gray)
             bar.update()
     bar.close()
+    figure = contact_sheet(
+        shown[:MAX_SHEET],
+        [f"transmitter {number}" for number in range(len(shown))],
+        [torch.from_numpy(buildings)] * len(shown),
+        city.transmitters,
+    )
+    save_figure(figure, directory / GALLERY)
     return maps
 
 
