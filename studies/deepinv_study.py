@@ -56,7 +56,7 @@ def methods(pipeline: RadioDiffInversePipeline) -> dict[str, Reconstruct]:
         "one step": one_step,
     }
     found: dict[str, Reconstruct] = {
-        name: partial(RadioDiffReconstructor(pipeline, **options), seed=0)
+        name: partial(RadioDiffReconstructor(pipeline, **options).forward, seed=0)
         for name, options in ours.items()
     }
     return found | {
