@@ -25,7 +25,7 @@ from radiodiff.memory import peak_memory
 from radiodiff.processes import open_accelerator
 from radiodiff.training.checkpoints import CheckpointWriter, load_newest, newest_step
 from radiodiff.training.faults import explained
-from radiodiff.training.pictures import write_pictures
+from radiodiff.training.pictures import are_due, write_pictures
 from radiodiff.training.progress import Progress
 from radiodiff.training.records import Records
 from radiodiff.training.settings import TrainSettings
@@ -273,7 +273,8 @@ def _validate(
     if accelerator.is_main_process:
         previews = task.preview()
         records.images(step, previews)
-        write_pictures(directory, previews)
+        if progress.step == run.settings.steps or are_due(directory):
+            write_pictures(directory, previews)
         if better:
             export(task, directory / "best")
 

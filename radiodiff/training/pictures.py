@@ -1,8 +1,9 @@
-"""Pictures that a training run leaves beside TensorBoard, drawn anew at each validation."""
+"""Pictures that a training run leaves beside TensorBoard, drawn anew at validations."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +17,20 @@ from radiodiff.evaluation.figures import GAIN_COLOURS, save_figure
 from radiodiff.files import replacing
 
 LEARNING_CURVE = "learning_curve.png"
+MIN_SECONDS = 60.0
+"""Between two drawings; the last validation is always drawn."""
 PREVIEWS = "previews"
 """Folder of the newest preview images."""
 VALIDATION = "validation/"
 """How names of validation metrics begin."""
 NOT_DRAWN = ("learning_rate", "gradient_norm", "best")
 """Ends of names of values that are no losses or scores."""
+
+
+def are_due(directory: Path) -> bool:
+    """Tell whether the last pictures are a minute old, so that short runs spend no time on them."""
+    curve = directory / LEARNING_CURVE
+    return not curve.is_file() or time.time() - curve.stat().st_mtime >= MIN_SECONDS
 
 
 def write_pictures(directory: Path, previews: Mapping[str, Tensor]) -> None:

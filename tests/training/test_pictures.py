@@ -1,6 +1,7 @@
 """What a training run draws is what it wrote down."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from radiodiff.training.pictures import learning_curve, write_pictures
+from radiodiff.training.pictures import are_due, learning_curve, write_pictures
 
 RECORDS = [
     {"step": 0, "first/loss": 4.0, "first/kl": 1.0},
@@ -42,3 +43,12 @@ def test_previews_are_written_in_colours(tmp_path: Path) -> None:
     np.testing.assert_array_equal(shown, expected)
     gray = np.asarray(Image.open(tmp_path / "previews" / "of_two.png"))[..., :3]
     assert np.abs(gray / 255 - image[0, ..., None].numpy()).max() < 1 / 255
+
+
+def test_pictures_are_drawn_once_a_minute(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert are_due(tmp_path)
+    write_pictures(tmp_path, {})
+    assert not are_due(tmp_path)
+    os.utime(tmp_path / "learning_curve.png", (0, 0))
+    assert are_due(tmp_path)
