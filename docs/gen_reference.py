@@ -1,4 +1,4 @@
-"""The generated pages of the reference: every configuration key, and the API from docstrings.
+"""The generated pages: every configuration key, the API from docstrings, notebooks and speed.
 
 MkDocs runs this file as a hook (``mkdocs.yml``) and mkdocstrings loads :class:`Roles` from it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import html
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 from griffe import Extension
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from radiodiff.commands.main import COMMANDS
 from radiodiff.config import Settings
@@ -26,6 +28,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "radiodiff"
 CONFIGURATION = "reference/configuration"
 API = "reference/api"
+NOTEBOOKS = ROOT / "docs" / "notebooks"
+REFERENCE_SPEED = ROOT / "tests" / "benchmarks" / "reference.json"
+SPEED_MARK = "<!-- speed -->"
 BAR = "&#124;"
 
 
@@ -44,9 +49,43 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to those that are written by hand."""
-    for uri, content in {**configuration_pages(), **api_pages()}.items():
+    pages = {**configuration_pages(), **api_pages(), **notebook_pages()}
+    for uri, content in pages.items():
         files.append(File.generated(config, uri, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put the table of the committed benchmark where a page asks for it."""
+    return markdown.replace(SPEED_MARK, speed_table()) if SPEED_MARK in markdown else markdown
+
+
+def notebook_pages() -> dict[str, str]:
+    """Return the cells of every notebook as a page."""
+    return {
+        f"notebooks/{path.stem}.md": _notebook_page(path)
+        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+    }
+
+
+def _notebook_page(path: Path) -> str:
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
+    parts.append(f"[The notebook]({path.name}) to run it yourself.")
+    return "\n\n".join(parts) + "\n"
+
+
+def speed_table() -> str:
+    """Return the ratios of the committed benchmark, with seconds and rates, as a table."""
+    found = json.loads(REFERENCE_SPEED.read_text(encoding="utf-8"))
+    unit = found["machine"]["seconds_of_reference"]
+    lines = ["| task | matrix products | seconds | per second |", "|---|---:|---:|---:|"]
+    for name, ratio in found["ratios"].items():
+        seconds = ratio * unit
+        lines.append(f"| `{name}` | {ratio:g} | {seconds:.3g} | {1 / seconds:.3g} |")
+    return "\n".join(lines) + f"\n\nMachine: one core of {found['machine']['processor']}."
 
 
 def configuration_pages() -> dict[str, str]:

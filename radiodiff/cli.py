@@ -24,7 +24,8 @@ import radiodiff
 from radiodiff.config import Settings, SettingsT, load_config, save_config
 from radiodiff.config_keys import config_keys, format_keys
 from radiodiff.errors import InputError
-from radiodiff.shipped import CONFIGS, config_names
+from radiodiff.shipped import CONFIGS, config_names, find_config
+from radiodiff.yaml_text import parse_yaml, read_text
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +84,21 @@ def parse_config(
     config = load_config(arguments.config, model, [*arguments.overrides, *set_keys])
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).rstrip(), flush=True)
     return config, arguments
+
+
+def config_has(key: str) -> bool:
+    """Tell whether the configuration that the command line names has a key at its top."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config", type=Path)
+    path = parser.parse_known_args()[0].config
+    if path is None:
+        return False
+    try:
+        path = find_config(path)
+        content = parse_yaml(read_text(path), where=str(path))
+    except InputError:
+        return False  # reported where the configuration is read
+    return isinstance(content, dict) and key in content
 
 
 class _Parser(argparse.ArgumentParser):

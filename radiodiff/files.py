@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,8 +26,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         InputError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     path = Path(path)
-    # The process id keeps apart the temporary files of a killed run's last breath and its restart.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    # The token keeps apart the temporary files of a killed run's last breath and its restart, also
+    # on two machines, whose process ids may be the same.
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -10,8 +10,9 @@ def main() -> None:
     if config.city is not None:
         from radiodiff.experiments.city_maps import generate_city_maps
 
-        print(f"wrote {generate_city_maps(config)}")
+        print(f"wrote {generate_city_maps(config)} and gallery.png beside it")
         return
     from radiodiff.experiments.generation import generate_maps
 
-    print(f"wrote {generate_maps(config)}; score them with scripts/evaluate.py")
+    maps = generate_maps(config)
+    print(f"wrote {maps} and gallery.png beside it; score them with scripts/evaluate.py")

@@ -1,4 +1,7 @@
-"""Map the received power of transmitters in your own city, by the dominant path model."""
+"""Map the received power of transmitters in your own city, by the dominant path model.
+
+A configuration with ``cities`` maps many, on processes or on a Dask cluster.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import argparse
 import json
 import sys
 
-from radiodiff.cli import parse_config
+from radiodiff.cli import config_has, parse_config
 from radiodiff.errors import InputError
-from radiodiff.experiments.predict_settings import PredictConfig
+from radiodiff.experiments.predict_settings import PredictCitiesConfig, PredictConfig
 
 SHORTCUTS = {
     "--city": "city",
@@ -23,6 +26,12 @@ SHORTCUTS = {
 
 def main() -> None:
     """Read the command line, predict, and say what was found."""
+    if config_has("cities"):
+        cities, _ = parse_config(PredictCitiesConfig, __doc__ or "")
+        from radiodiff.experiments.predict import run_predict_cities
+
+        print(run_predict_cities(cities))
+        return
     rest, transmitters = _take_transmitters(sys.argv[1:])
     if transmitters:
         rest.append(f"transmitters={json.dumps(transmitters)}")

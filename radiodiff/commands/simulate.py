@@ -7,6 +7,8 @@ from radiodiff.simulate.settings import SimulateConfig
 def main() -> None:
     """Read the configuration and write the tree."""
     config, _ = parse_config(SimulateConfig, __doc__)
+    from radiodiff.experiments.pictures import write_contact_sheet
     from radiodiff.simulate.dataset import simulate_dataset
 
-    print(f"wrote {simulate_dataset(config)}")
+    root = simulate_dataset(config)
+    print(f"wrote {root}; {write_contact_sheet(root).name} shows the first maps")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from radiodiff.errors import InputError
 from radiodiff.files import replacing
 
 PANEL_INCHES = 1.7
+SHEET_COLUMNS = 4
 ERROR_LIMIT_DB = 20.0
 """Errors beyond this have the last colour."""
 GAIN_COLOURS = "viridis"
@@ -171,6 +173,48 @@ def reconstruction_figure(
     _colour_bar(figure, axes, gain_norm, GAIN_COLOURS, "path gain (dB)")
     _colour_bar(figure, axes, std_norm, STD_COLOURS, "standard deviation (dB)")
     _colour_bar(figure, axes, error_norm, ERROR_COLOURS, "error (dB)")
+    return figure
+
+
+def contact_sheet(
+    maps: Sequence[torch.Tensor],
+    names: Sequence[str],
+    buildings: Sequence[torch.Tensor],
+    transmitters: Sequence[tuple[float, float]],
+    scale: Scale = RADIOMAPSEER,
+) -> Figure:
+    """Draw maps without a truth, up to four in a row, with outlines of buildings and transmitter.
+
+    Args:
+        maps: N maps (H, W) gray, N >= 1.
+        names: above each map.
+        buildings: N masks (H, W).
+        transmitters: row and column in each map.
+        scale: path gain of gray 0 and gray 1.
+
+    Returns:
+        a figure of its own, which pyplot knows nothing of. Gain is in dB over the whole scale.
+    """
+    columns = min(len(maps), SHEET_COLUMNS)
+    rows = math.ceil(len(maps) / columns)
+    figure = Figure(
+        figsize=(1.6 * PANEL_INCHES * columns + 1.2, 1.7 * PANEL_INCHES * rows + 0.2),
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    norm = Normalize(scale.min_db, scale.max_db)
+    for panel in axes.flat:
+        panel.set_axis_off()
+    for panel, gray, name, mask, (row, column) in zip(
+        axes.flat, maps, names, buildings, transmitters, strict=False
+    ):
+        _draw_gain(panel, gray, norm, scale)
+        if mask.any():
+            panel.contour(_array(mask), levels=[0.5], colors="white", linewidths=0.6)
+        panel.plot(column, row, "rx", markersize=6)
+        panel.set_title(name, fontsize="small")
+    _colour_bar(figure, axes, norm, GAIN_COLOURS, "path gain (dB)")
     return figure
 
 

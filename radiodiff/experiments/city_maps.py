@@ -11,9 +11,12 @@ from tqdm import tqdm
 from radiodiff.cli import open_run_directory, provenance
 from radiodiff.data.images import write_gray
 from radiodiff.data.prompts import check_transmitter
+from radiodiff.data.scale import Scale
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
+from radiodiff.evaluation.figures import contact_sheet, save_figure
 from radiodiff.experiments.city_files import read_city
+from radiodiff.experiments.pictures import GALLERY, MAX_SHEET
 from radiodiff.experiments.precision import prepare_networks
 from radiodiff.experiments.rasters import write_cog
 from radiodiff.experiments.settings import GenerateConfig
@@ -31,7 +34,7 @@ def generate_city_maps(config: GenerateConfig) -> Path:
 
     ``maps/{transmitter}.npz`` holds ``path_gain_db`` and ``gray`` (H, W) float32, ``buildings`` and
     ``transmitter``; beside it are a PNG of 16 bits and, for a city in degrees and with rasterio
-    installed, a GeoTIFF of the path gain in dB.
+    installed, a GeoTIFF of the path gain in dB. ``gallery.png`` shows the first maps.
 
     Raises:
         InputError: the buildings cannot be read or are too large, a transmitter is off the map or
@@ -49,6 +52,7 @@ def generate_city_maps(config: GenerateConfig) -> Path:
     directory = open_run_directory(config.output, config, ("batch_size",))
     write_json(directory / "made_by.json", provenance(config, state.device))
     maps = directory / "maps"
+    shown: list[torch.Tensor] = []
     bar = tqdm(total=len(city.transmitters), desc="generate", unit="map")
     for start in range(0, len(city.transmitters), config.batch_size):
         positions = city.transmitters[start : start + config.batch_size]
@@ -76,8 +80,18 @@ def generate_city_maps(config: GenerateConfig) -> Path:
             if projection is not None:
                 grid = grid_of(projection.bounds, buildings.shape, city.resolution_m)
                 write_cog(maps / f"{number}.tif", grid, {"path_gain_db": gain_db.numpy()})
+            shown.append(gray)
             bar.update()
     bar.close()
+    lowest, highest = pipeline.config.gain_scale_db
+    figure = contact_sheet(
+        shown[:MAX_SHEET],
+        [f"transmitter {number}" for number in range(len(shown))],
+        [torch.from_numpy(buildings)] * len(shown),
+        city.transmitters,
+        Scale(min_db=lowest, max_db=highest),
+    )
+    save_figure(figure, directory / GALLERY)
     return maps
 
 

@@ -20,6 +20,7 @@ from radiodiff.experiments.fingerprints import (
     digest_folder,
     digest_of,
 )
+from radiodiff.experiments.pictures import write_gallery
 from radiodiff.experiments.precision import prepare_networks
 from radiodiff.experiments.settings import GenerateConfig
 from radiodiff.files import replacing, write_json
@@ -83,6 +84,8 @@ def generate_maps(config: GenerateConfig) -> Path:
                 _write_png(maps / f"{dataset.name(index)}.png", image, digests[index])
             bar.update(len(chosen))
     state.wait_for_everyone()
+    if state.is_main_process:
+        write_gallery(config.output, dataset, range(count))
     return maps
 
 

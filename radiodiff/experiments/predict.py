@@ -12,13 +12,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from shapely import Point, affinity
+from tqdm import tqdm
 
 from radiodiff.cli import check_run_directory, open_run_directory, provenance
 from radiodiff.data.surveys.grid import Grid
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import CURVE_COLOURS, GAIN_COLOURS, save_figure
+from radiodiff.executors import run_all
 from radiodiff.experiments.city_files import read_city
-from radiodiff.experiments.predict_settings import PredictConfig
+from radiodiff.experiments.predict_settings import PredictCitiesConfig, PredictConfig
 from radiodiff.experiments.rasters import write_cog, write_overlays
 from radiodiff.files import write_json
 from radiodiff.simulate import geojson
@@ -28,6 +30,7 @@ from radiodiff.simulate.dominant_path import Layout
 from radiodiff.units import CARRIER_FREQUENCY_HZ
 
 MAX_PIXELS = 16_000_000
+SUMMARY = "summary.json"
 MAX_PANELS = 12
 """Transmitters that the picture shows; the files hold all."""
 SHOWN_RANGE_DB = 80.0
@@ -147,7 +150,7 @@ def run_predict(config: PredictConfig) -> str:
     if config.frequency_ghz != fitted_ghz:
         model += f", scaled to {config.frequency_ghz:g} GHz"
     write_json(
-        output / "summary.json",
+        output / SUMMARY,
         {
             "model": model,
             "shape": list(maps.grid.shape),
@@ -167,6 +170,28 @@ def run_predict(config: PredictConfig) -> str:
         f"wrote {output}",
     ]
     return "\n".join(lines)
+
+
+def run_predict_cities(config: PredictCitiesConfig) -> str:
+    """Predict every city that is not there yet; return what is to be read on the screen.
+
+    A city is there when its ``summary.json`` is, which is written last.
+
+    Raises:
+        InputError: as :func:`run_predict` for the first city that cannot be mapped; the cities that
+            were done stay.
+    """
+    runs = [
+        PredictConfig(output=config.output / name, **city.model_dump())
+        for name, city in config.cities.items()
+    ]
+    for run in runs:
+        check_run_directory(run.output, run)
+    missing = [run for run in runs if not (run.output / SUMMARY).is_file()]
+    with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="city") as progress:
+        for _ in run_all(run_predict, missing, config.executor, config.workers):
+            progress.update()
+    return f"{len(missing)} of {len(runs)} cities were missing\nwrote {config.output}"
 
 
 def draw_maps(maps: CityMaps, limits: tuple[float, float], coverage_dbm: float) -> Figure:

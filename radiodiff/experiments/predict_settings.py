@@ -1,20 +1,19 @@
-"""The configuration of the command that maps a custom city."""
+"""The configurations of the command that maps custom cities."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from radiodiff.config import Settings
+from radiodiff.executors import Executor
 from radiodiff.units import CARRIER_FREQUENCY_HZ, TRANSMIT_POWER_DBM
 
 
-class PredictConfig(Settings):
+class CitySettings(Settings):
     """A city, transmitters in it, and what each of them sends."""
 
-    output: Path
-    """Run directory: maps.tif, maps.kmz, maps.png, summary.json."""
     city: Path
     """GeoJSON with the footprints of buildings, in longitude and latitude or a system it names."""
     bounds: tuple[float, float, float, float] | None = None
@@ -41,10 +40,39 @@ class PredictConfig(Settings):
     """Threads that look for lines of sight and paths."""
 
     @model_validator(mode="after")
-    def _one_azimuth_each(self) -> PredictConfig:
+    def _one_azimuth_each(self) -> CitySettings:
         if len(self.azimuths_degree) not in (1, len(self.transmitters)):
             raise ValueError(
                 f"azimuths_degree: found {len(self.azimuths_degree)} values for "
                 f"{len(self.transmitters)} transmitters; give one for each or one for all"
             )
         return self
+
+
+class PredictConfig(CitySettings):
+    """One city and where its maps go."""
+
+    output: Path
+    """Run directory: maps.tif, maps.kmz, maps.png, summary.json."""
+
+
+class PredictCitiesConfig(Settings):
+    """Many cities, each with its own transmitters."""
+
+    output: Path
+    """Folder of the run directories, one for each city. Cities that are there are not mapped again.
+    """
+    cities: dict[str, CitySettings] = Field(min_length=1)
+    """Name of a run directory -> its city."""
+    workers: int = Field(default=1, ge=1, le=1024)
+    """Processes; what is written does not depend on it."""
+    executor: Executor = Executor()
+    """Where the cities are mapped."""
+
+    @field_validator("cities")
+    @classmethod
+    def _folder_names(cls, cities: dict[str, CitySettings]) -> dict[str, CitySettings]:
+        for name in cities:
+            if name != Path(name).name or not name.strip("."):
+                raise ValueError(f"{name!r} cannot be the name of a folder")
+        return cities

@@ -2,34 +2,28 @@
 
 Every layout and its transmitters follow from the seed and the map id alone, and files that exist
 are not computed again. So a run may be killed at any time and started again, with any number of
-workers, and ends with the same bytes.
+workers of one machine or of a Dask cluster, and ends with the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
-import torch
 from scipy import ndimage
 from tqdm import tqdm
 
 from radiodiff.cli import provenance
 from radiodiff.data.settings import Simulation
 from radiodiff.errors import InputError
+from radiodiff.executors import run_all
 from radiodiff.files import PARTIAL, write_atomic
 from radiodiff.simulate import dominant_path, ray_tracing
 from radiodiff.simulate.city import City
@@ -75,7 +69,9 @@ def simulate_dataset(config: SimulateConfig) -> Path:
     total = len(map_ids) * config.transmitters * len(config.simulations)
     left = sum(path.parts[0] == "gain" for paths in todo.values() for path in paths)
     with tqdm(total=total, initial=total - left, unit="map", desc="simulate") as progress:
-        for finished in _run(config, [map_id for map_id, paths in todo.items() if paths]):
+        unfinished = [map_id for map_id, paths in todo.items() if paths]
+        simulate = partial(simulate_layout, config)
+        for finished in run_all(simulate, unfinished, config.executor, config.workers):
             progress.update(finished)
     write_atomic(root / INDEX, encode_index(root, map_ids, config.simulations))
     _write_manifest(root, config, complete=True)
@@ -231,42 +227,6 @@ def _missing_files(config: SimulateConfig, map_id: int) -> list[Path]:
     return [path for path in paths if not (config.output / path).exists()]
 
 
-def _run(config: SimulateConfig, map_ids: list[int]) -> Iterator[int]:
-    """Simulate layouts in parallel; yield the number of radio maps of each as it is done."""
-    workers = min(config.workers, len(map_ids))
-    if workers <= 1:
-        for map_id in map_ids:
-            yield simulate_layout(config, map_id)
-        return
-    # Spawned, not forked: forking a process that runs threads (torch, numba) can deadlock.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    try:
-        for future in as_completed([pool.submit(simulate_layout, config, i) for i in map_ids]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise InputError(
-            f"{config.output}: a worker process was killed (out of memory?); start the same "
-            "command again to continue, with fewer workers if memory is short"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Keep a worker to one core, and end it when the main process is killed."""
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
 def _open_tree(root: Path, config: SimulateConfig) -> None:
     """Create the tree, or check that the one found was made from the same settings.
 
@@ -303,7 +263,7 @@ def _check_same(manifest: Path, config: SimulateConfig) -> None:
 
 def _settings(config: SimulateConfig) -> dict[str, Any]:
     """Return all that decides what is in the tree, with the digests of the files it is made of."""
-    settings = config.model_dump(mode="json", exclude={"workers", "output"})
+    settings = config.model_dump(mode="json", exclude={"workers", "executor", "output"})
     files = [] if config.city is None else config.city.files
     digests = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return settings | {"inputs_sha256": digests}

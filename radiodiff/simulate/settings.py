@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from radiodiff.config import Settings
 from radiodiff.data.settings import Simulation
+from radiodiff.executors import Executor
 
 MIN_SIZE, MAX_SIZE = 32, 1024
 """Sides of a layout in pixels."""
@@ -109,6 +110,8 @@ class SimulateConfig(Settings):
     there are none."""
     workers: int = Field(default=1, ge=1, le=1024)
     """Processes; what is written does not depend on it."""
+    executor: Executor = Executor()
+    """Where the layouts are simulated."""
 
     @field_validator("simulations")
     @classmethod

@@ -25,6 +25,7 @@ from radiodiff.memory import peak_memory
 from radiodiff.processes import open_accelerator
 from radiodiff.training.checkpoints import CheckpointWriter, load_newest, newest_step
 from radiodiff.training.faults import explained
+from radiodiff.training.pictures import are_due, write_pictures
 from radiodiff.training.progress import Progress
 from radiodiff.training.records import Records
 from radiodiff.training.settings import TrainSettings
@@ -48,7 +49,8 @@ def train(
         task: the stage to train.
         maps: the training maps.
         settings: length, batch, precision, logging and checkpoints.
-        directory: run directory (metrics.jsonl, tensorboard/, checkpoints/, best/, model/).
+        directory: run directory (metrics.jsonl, learning_curve.png, previews/, tensorboard/,
+            checkpoints/, best/, model/).
         experiment: the resolved configuration, stored in every checkpoint.
         resume: go on from the newest complete checkpoint in ``directory``.
         notes: what has changed since, for metrics.jsonl.
@@ -273,7 +275,10 @@ def _validate(
     progress.best = min(progress.best, means["validation/score"])
     records.metrics(step, means | {"validation/best": progress.best})
     if accelerator.is_main_process:
-        records.images(step, task.preview())
+        previews = task.preview()
+        records.images(step, previews)
+        if progress.step == run.settings.steps or are_due(directory):
+            write_pictures(directory, previews)
         if better:
             export(task, directory / "best")
 

@@ -11,11 +11,12 @@ from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import (
     Curve,
     comparison_figure,
+    contact_sheet,
     curve_figure,
     reconstruction_figure,
     save_figure,
 )
-from radiodiff.units import GAIN_RANGE_DB
+from radiodiff.units import GAIN_RANGE_DB, gray_to_db
 
 
 @pytest.fixture
@@ -161,3 +162,15 @@ def test_figures_are_on_the_scale_of_the_tree(truth):
         assert (drawn.norm.vmin, drawn.norm.vmax) == (-160, -40)
         np.testing.assert_allclose(columns[error][0].images[0].get_array(), 12, rtol=1e-4)
     np.testing.assert_allclose(inverse["standard deviation"][0].images[0].get_array(), 6, rtol=1e-5)
+
+
+def test_a_contact_sheet_shows_each_map_with_its_transmitter():
+    maps = [torch.full((8, 8), 0.1 * n) for n in range(5)]
+    sheet = contact_sheet(
+        maps, list("abcde"), [torch.zeros(8, 8, dtype=torch.bool)] * 5, [(n, 1.0) for n in range(5)]
+    )
+    drawn = [axes for axes in sheet.axes if axes.images]
+    assert [panel.get_title() for panel in drawn] == list("abcde")
+    for n, panel in enumerate(drawn):
+        np.testing.assert_allclose(panel.images[0].get_array(), gray_to_db(0.1 * n), atol=1e-4)
+        assert panel.lines[0].get_xydata().tolist() == [[1.0, n]]

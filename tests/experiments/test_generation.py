@@ -85,6 +85,8 @@ def test_two_processes_write_every_map_once(
 ) -> None:
     alone = levels(generate_maps(configured(work, tmp_path / "alone")))
     assert len(alone) == 7
+    with Image.open(tmp_path / "alone" / "gallery.png") as gallery:
+        assert gallery.width > 500
     first, second = generate_on_two(run_on_two, work, tmp_path / "common_noise")
     assert not first & second
     assert {len(first), len(second)} == {3, 4}

@@ -13,8 +13,8 @@ from PIL import Image
 from radiodiff.commands import main as command
 from radiodiff.data.geodesy import metres_per_degree
 from radiodiff.errors import InputError
-from radiodiff.experiments.predict import predict_city
-from radiodiff.experiments.predict_settings import PredictConfig
+from radiodiff.experiments.predict import predict_city, run_predict
+from radiodiff.experiments.predict_settings import PredictCitiesConfig, PredictConfig
 from radiodiff.simulate import dominant_path
 from radiodiff.simulate.antennas import antenna_gain
 from radiodiff.simulate.dominant_path import Layout
@@ -131,6 +131,46 @@ def test_the_command_writes_maps_that_lie_where_the_city_is(city, tmp_path, monk
             assert file.count == 5
             row, column = file.index(*degrees(40, 35))
             assert np.isnan(file.read(1)[row, column])  # inside the first block
+
+
+def test_many_cities_on_dask_are_each_mapped_once(city, tmp_path, monkeypatch, capsys):
+    distributed = pytest.importorskip("distributed")
+    alone = config_of(city, resolution_m=4.0, output=tmp_path / "alone")
+    run_predict(alone)
+    one = alone.model_dump(mode="json", exclude={"output"})
+    other = one | {"transmitters": [degrees(10.5, 10.5)]}
+    broken = one | {"transmitters": [degrees(40, 35)]}
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        executor = {"kind": "dask", "address": cluster.scheduler_address}
+        values = {"output": str(tmp_path / "cities"), "executor": executor}
+        path = tmp_path / "cities.yaml"
+
+        def predict(**cities):
+            path.write_text(json.dumps(values | {"cities": cities}))
+            monkeypatch.setattr(sys, "argv", ["radiodiff", "predict", "--config", str(path)])
+            with pytest.raises(SystemExit) as status:
+                command.main()
+            return status.value.code, capsys.readouterr()
+
+        assert predict(here=one, there=broken)[0] == 2
+        assert not (tmp_path / "cities" / "there").exists()
+        written = (tmp_path / "cities" / "here" / "summary.json").stat().st_mtime_ns
+        code, shown = predict(here=one, there=other)
+    assert code == 0
+    assert "1 of 2 cities were missing" in shown.out
+    assert (tmp_path / "cities" / "here" / "summary.json").stat().st_mtime_ns == written
+    assert (tmp_path / "cities" / "there" / "maps.png").is_file()
+    maps = tmp_path / "cities" / "here" / "maps.png"
+    assert maps.read_bytes() == (tmp_path / "alone" / "maps.png").read_bytes()
+
+
+def test_a_city_is_the_name_of_a_folder(city):
+    one = config_of(city).model_dump(exclude={"output"})
+    for name in ("a/b", "..", ""):
+        with pytest.raises(ValueError, match="cannot be the name of a folder"):
+            PredictCitiesConfig.model_validate({"output": "out", "cities": {name: one}})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -208,24 +206,3 @@ def test_a_prior_draws_maps_in_diffusers_own_pipeline(level_map, tmp_path):
     assert torch.equal(as_tuple[0], prior(x, torch.tensor([7, 7])).sample)
     with pytest.raises(InputError, match="in_channels = 3"):
         PatchUNet(32, block_out_channels=(32, 64), in_channels=3)
-
-
-def test_deepinv_denoises_with_a_prior():
-    models = pytest.importorskip("deepinv.models")
-    schedule = build_noise_schedule(prediction_type="v_prediction")
-    # An untrained prior of this kind is the best linear estimate, so it takes noise off.
-    prior = PatchUNet(32, block_out_channels=(32, 64), level_map=True).eval()
-    denoiser = models.ScoreModelWrapper(
-        partial(prior, return_dict=False),
-        prediction_type="v_prediction",
-        scale_t=schedule.alphas_cumprod.sqrt(),
-        variance_preserving=True,
-        takes_integer_time=True,
-        n_timesteps=len(schedule.alphas_cumprod),
-    )
-    ramp = torch.linspace(0.2, 0.8, 32)
-    clean = (ramp[:, None] * ramp)[None, None]  # deepinv works on gray in [0, 1]
-    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        estimate = denoiser(noisy, 0.1)
-    assert (estimate - clean).square().mean() < 0.25 * (noisy - clean).square().mean()

@@ -148,6 +148,33 @@ def test_only_missing_files_are_computed_again(root, tmp_path, monkeypatch):
         assert (copy / path).stat().st_mtime_ns == before[path]
 
 
+def test_a_stopped_run_on_dask_is_finished_and_writes_each_file_once(root, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    written = []
+    write_atomic = dataset.write_atomic
+
+    def write(path, content):
+        if len(written) == 12:
+            raise InputError("the disk is gone")
+        write_atomic(path, content)
+        written.append(path)
+
+    monkeypatch.setattr(dataset, "write_atomic", write)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        executor = {"kind": "dask", "address": cluster.scheduler_address}
+        config = config_of(tmp_path / "tree", executor=executor)
+        with pytest.raises(InputError, match="the disk is gone"):
+            simulate_dataset(config)
+        monkeypatch.setattr(
+            dataset, "write_atomic", lambda *a: (write_atomic(*a), written.append(a[0]))
+        )
+        assert contents(simulate_dataset(config)) == contents(root)
+    written = [path for path in written if path.name != "manifest.json"]
+    assert len(written) == len(set(written)) == len(contents(root)) - 1
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_run_leaves_whole_files_and_is_finished_by_the_next(root, tmp_path, workers):

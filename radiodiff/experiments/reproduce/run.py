@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from radiodiff.config import load_config
 from radiodiff.errors import InputError
 from radiodiff.evaluation.figures import save_figure
 from radiodiff.evaluation.settings import MetricConfig
+from radiodiff.executors import MAY_DIFFER, run_all
 from radiodiff.experiments.batches import WithheldError
 from radiodiff.experiments.fingerprints import digest_code, digest_of
 from radiodiff.experiments.reproduce.cells import Cells, CellScores, scenario_data
@@ -38,6 +40,7 @@ from radiodiff.experiments.reproduce.settings import (
 from radiodiff.experiments.reproduce.sources import Source, check_names, find_source
 from radiodiff.experiments.reproduce.tables import also_printed, cost_table, score_table
 from radiodiff.files import write_json, write_text
+from radiodiff.plugins import import_modules
 from radiodiff.simulate.dataset import simulate_dataset
 from radiodiff.simulate.settings import SimulateConfig
 
@@ -54,7 +57,7 @@ def reproduce(config: ReproduceConfig) -> Path:
     """
     _check_device(config.device)
     check_names(config)
-    directory = open_run_directory(config.output, config)
+    directory = open_run_directory(config.output, config, MAY_DIFFER)
     if config.simulate is not None:
         overrides = [f"output={json.dumps(str(config.data.root))}"]
         simulate_dataset(load_config(config.simulate, SimulateConfig, overrides))
@@ -209,26 +212,72 @@ class Comparison:
                 if key is not None:
                     cells = needed.setdefault(key, {})
                     cells.update(((scenario, seed), None) for seed in seeds)
+        tasks = []
         for key, cells in needed.items():
-            self._predict_cells(key, list(cells))
+            source = self._sources[key]
+            missing = [cell for cell in cells if not self._cells.is_predicted(source, *cell)]
+            if missing:
+                name = f"{key[0]} ({key[1]})"
+                print(f"predicting {name}: {len(missing)} of {len(cells)} cells", flush=True)
+                tasks.append(PredictionTask(key, source, missing))
+        config = self._config
+        if config.executor.kind == "processes" and config.workers == 1:
+            predict = partial(predict_cells, config=config, cells=self._cells)
+            parts = tasks
+        else:  # one cell at a time
+            parts = [replace(task, cells=[cell]) for task in tasks for cell in task.cells]
+            predict = partial(predict_cells, config=config)
+        for cannot_run in run_all(predict, parts, config.executor, config.workers):
+            self._cannot_run |= cannot_run
 
-    def _predict_cells(self, key: tuple[str, str], cells: list[tuple[Scenario, int]]) -> None:
-        source = self._sources[key]
-        missing = [cell for cell in cells if not self._cells.is_predicted(source, *cell)]
-        if not missing:
-            return
-        method = source.load()
-        print(f"predicting {key[0]} ({key[1]}): {len(missing)} of {len(cells)} cells", flush=True)
-        for scenario, seed in missing:
-            if (key, scenario) in self._cannot_run:
-                continue
-            if method.needs_measurements and scenario.measurements is None:
-                self._cannot_run[key, scenario] = "it needs measurements, and none are shown here"
-                continue
-            try:
-                self._cells.predict(source, method, scenario, seed)
-            except WithheldError as error:
-                self._cannot_run[key, scenario] = str(error)
+
+@dataclass(frozen=True)
+class PredictionTask:
+    """Cells of one method that are to be predicted.
+
+    Attributes:
+        key: method and variant.
+        source: where the maps come from.
+        cells: scenario and seed of each.
+    """
+
+    key: tuple[str, str]
+    source: Source
+    cells: list[tuple[Scenario, int]]
+
+
+def predict_cells(
+    task: PredictionTask, config: ReproduceConfig, cells: Cells | None = None
+) -> dict[tuple[tuple[str, str], Scenario], str]:
+    """Predict cells of one method.
+
+    Args:
+        task: what to predict.
+        config: the comparison.
+        cells: those of this process; None opens them.
+
+    Returns:
+        Method with variant and scenario -> why it does not run there.
+
+    Raises:
+        InputError: data, weights or the method cannot be used.
+    """
+    if cells is None:
+        import_modules(config.imports)
+        cells = Cells(config)
+    cannot_run: dict[tuple[tuple[str, str], Scenario], str] = {}
+    method = task.source.load()
+    for scenario, seed in task.cells:
+        if (task.key, scenario) in cannot_run:
+            continue
+        if method.needs_measurements and scenario.measurements is None:
+            cannot_run[task.key, scenario] = "it needs measurements, and none are shown here"
+            continue
+        try:
+            cells.predict(task.source, method, scenario, seed)
+        except WithheldError as error:
+            cannot_run[task.key, scenario] = str(error)
+    return cannot_run
 
 
 def _check_device(device: str) -> None:

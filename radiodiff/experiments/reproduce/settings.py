@@ -14,6 +14,7 @@ from radiodiff.data.settings import DataConfig, MeasurementProtocol, Simulation
 from radiodiff.data.splits import Part
 from radiodiff.evaluation.paper import TABLES
 from radiodiff.evaluation.settings import Interval, MetricConfig
+from radiodiff.executors import Executor
 from radiodiff.experiments.settings import SamplingSettings
 
 ANY = "any"
@@ -234,6 +235,10 @@ class ReproduceConfig(Settings):
     """Maps in one call of a method."""
     device: str = "cpu"
     """A torch device."""
+    workers: int = Field(default=1, ge=1, le=1024)
+    """Processes that predict; training and scoring stay in one."""
+    executor: Executor = Executor()
+    """Where maps are predicted, one method, scenario and seed at a time."""
     methods: dict[str, Variants]
     """Method -> variant -> where it comes from. Names of the printed tables have their figures
     beside them."""

@@ -105,6 +105,37 @@ def rows(folder: Path, table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_a_cluster_predicts_the_cells_that_are_missing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.chdir(tmp_path)
+    values: dict[str, Any] = {
+        "methods": {"linear": {"any": {"source": "linear"}}},
+        "tables": {
+            "inverse": SCORES
+            | {"methods": ["linear"], "scenarios": {"SRM": SRM, "unaware 0.7": UNAWARE}}
+        },
+    }
+    reproduce(configure(root, tmp_path, **values))
+    alone = {path.name: path.read_bytes() for path in (tmp_path / "out" / "tables").iterdir()}
+    maps = {path: path.read_bytes() for path in (tmp_path / "cache" / "maps").rglob("*.png")}
+    lost = sorted(maps)[0]
+    lost.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in maps.keys() - {lost}}
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        executor = {"kind": "dask", "address": cluster.scheduler_address}
+        report = reproduce(configure(root, tmp_path, executor=executor, **values)).read_text()
+    assert "linear does not run" in report  # the reason comes back from the worker
+    assert {path: path.read_bytes() for path in maps} == maps
+    whole_batch = {path for path in kept if path.stat().st_mtime_ns != kept[path]}
+    assert len(whole_batch) <= 1  # batches of two maps
+    again = {path.name: path.read_bytes() for path in (tmp_path / "out" / "tables").iterdir()}
+    assert again["inverse.csv"] == alone["inverse.csv"]
+
+
 def test_a_custom_method_appears_in_every_table_and_figure(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
