@@ -92,11 +92,10 @@ def _city_tab(page: gr.Blocks) -> None:
                 elem_id="city-upload",
             )
             with gr.Accordion("Draw the buildings", open=False):
-                canvas = gr.ImageEditor(
-                    label=f"{MAP_SIZE} m x {MAP_SIZE} m",
+                canvas = gr.Sketchpad(
+                    label=f"{MAP_SIZE} m x {MAP_SIZE} m: choose the brush",
                     canvas_size=(MAP_SIZE, MAP_SIZE),
                     fixed_canvas=True,
-                    sources=(),
                     transforms=(),
                     layers=False,
                     brush=gr.Brush(default_size=16, colors=["#464646"], color_mode="fixed"),
@@ -249,7 +248,7 @@ def _survey_tab() -> None:
         with gr.Column(scale=2, min_width=300):
             picture = gr.Image(label="Map and standard deviation", elem_id="survey-map")
             report = gr.Markdown(elem_id="survey-report")
-            files = gr.Files(label="Downloads")
+            files = gr.Files(label="Downloads", elem_id="survey-files")
     kept_folder = gr.State(None, time_to_live=KEPT_SECONDS, delete_callback=_remove)
 
     @one_line
@@ -294,7 +293,7 @@ def survey_text(report: dict[str, Any]) -> str:
     ]
     place = report["transmitter"]
     if place is not None:
-        lines.append("transmitter at x = {:.6g}, y = {:.6g}".format(*place["x_y"]))
+        lines.append("transmitter at x = {:.8g}, y = {:.8g}".format(*place["x_y"]))
     validation = report.get("cross_validation")
     if validation is not None:
         rmse, kriging = (validation["random"][key] for key in ("rmse_db", "kriging_rmse_db"))
@@ -314,8 +313,10 @@ def _sensing_tab() -> None:
         seed = gr.Number(value=FIRST_CITY, precision=0, minimum=0, label="city")
     run = gr.Button("Measure and reconstruct", variant="primary")
     said = gr.Markdown(elem_id="sensing-said")
-    with gr.Row():
-        plots = [gr.Plot(show_label=False, min_width=280) for _ in range(6)]
+    plots = []
+    for _ in range(2):
+        with gr.Row():
+            plots += [gr.Plot(show_label=False, min_width=280) for _ in range(3)]
 
     @one_line
     def show(

@@ -81,7 +81,11 @@ def read_vehicles(path: Path, buildings: np.ndarray) -> np.ndarray:
     Raises:
         InputError: it is no PNG of two levels, or its size is not that of the buildings.
     """
-    return read_mask(path, buildings.shape) & ~buildings
+    vehicles = read_mask(path)
+    if vehicles.shape != buildings.shape:
+        found, expected = (" x ".join(map(str, m.shape)) for m in (vehicles, buildings))
+        raise InputError(f"{path}: {found} pixels (rows x columns), the city has {expected}")
+    return vehicles & ~buildings
 
 
 def add_transmitter(
