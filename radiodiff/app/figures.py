@@ -34,6 +34,7 @@ def panel(
             zmin=limits[0],
             zmax=limits[1],
             colorbar={"thickness": 10, "xpad": 4, "title": {"text": "dB"}},
+            hoverongaps=False,
             hovertemplate="row %{y}, column %{x}: %{z:.1f} dB<extra></extra>",
         )
     )

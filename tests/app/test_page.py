@@ -139,7 +139,9 @@ def test_a_city_its_transmitters_and_vehicles_give_maps_and_a_wall_an_error(page
     page.get_by_label("both, and their difference").check()
     page.locator("#city-said", has_text="knows no vehicles").wait_for()
     assert page.locator(".js-plotly-plot:visible").count() == 3
-    page.locator(".js-plotly-plot .nsewdrag").first.hover()
+    layer = page.locator(".js-plotly-plot .nsewdrag").first
+    box = layer.bounding_box()
+    layer.hover(position={"x": 0.8 * box["width"], "y": 0.8 * box["height"]})
     hover = page.locator(".js-plotly-plot .hovertext").first
     hover.wait_for()
     assert re.search(r"row \d+, column \d+: -\d+\.\d dB", hover.text_content())
@@ -252,20 +254,22 @@ def test_a_narrow_phone_needs_no_sideways_scrolling(browser, address):
     click_city(phone, 0.45, 0.7)
     phone.get_by_label("both, and their difference").check()
     phone.locator("#city-said", has_text="differ by").wait_for()
-    for tab in ("Sensing demo", "Survey to map", "City to map"):
-        if tab == "Sensing demo":  # a narrow screen has no room for the third
-            phone.locator(".overflow-menu > button").click()
-            phone.locator(".overflow-dropdown button", has_text=tab).click()
-        else:
-            open_tab(phone, tab)
-        phone.wait_for_timeout(500)
-        keep(phone, f"phone_{tab.split()[0].lower()}")
-        assert phone.evaluate("document.documentElement.scrollWidth") <= 376
+    narrow = "document.documentElement.scrollWidth <= 376"
+    assert phone.evaluate(narrow)
+    keep(phone, "phone_city")
     click_city(phone, 0.15, 0.5)
     phone.get_by_text("is inside a building; click outdoors").wait_for()
     keep(phone, "phone_error")
-    plot = phone.locator(".js-plotly-plot").nth(1)
+    plot = phone.locator(".js-plotly-plot").first
     plot.scroll_into_view_if_needed()
     keep(phone, "phone_map")
     assert plot.bounding_box()["width"] > 250  # the maps stand one below the other
+    open_tab(phone, "Survey to map")
+    keep(phone, "phone_survey")
+    assert phone.evaluate(narrow)
+    phone.locator(".overflow-menu > button").click()  # there is no room for the third
+    phone.locator(".overflow-dropdown button", has_text="Sensing demo").click()
+    phone.get_by_role("button", name="Measure and reconstruct").wait_for()
+    keep(phone, "phone_sensing")
+    assert phone.evaluate(narrow)
     phone.close()
