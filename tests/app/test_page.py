@@ -76,8 +76,12 @@ def page(browser, address):
 
 def keep(page, name: str) -> None:
     if PICTURES:
+        page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(1000)  # banners and figures fade in
-        page.screenshot(path=Path(PICTURES) / f"page_{name}.png")
+        path = Path(PICTURES) / f"page_{name}.png"
+        page.screenshot(path=path)
+        with Image.open(path) as picture:
+            picture.convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def click_city(page, row: float, column: float) -> None:
@@ -125,11 +129,6 @@ def test_a_city_its_transmitters_and_vehicles_give_maps_and_a_wall_an_error(page
         Image.fromarray(drawn).save(tmp_path / f"{name}.png")
     page.locator("#city-upload input[type=file]").set_input_files(tmp_path / "city.png")
     wait_for_city(page, (0.5, 0.375, BUILDING), (0.1, 0.1, STREET), (0.9, 0.9, STREET))
-    page.locator("#vehicles-upload input[type=file]").set_input_files(tmp_path / "small.png")
-    page.get_by_text(
-        "small.png: 64 x 128 pixels (rows x columns), the city has 128 x 128"
-    ).wait_for()
-    page.locator("#vehicles-upload").get_by_label("Clear").click()
     page.locator("#vehicles-upload input[type=file]").set_input_files(tmp_path / "cars.png")
     page.get_by_label("A click adds a transmitter").check()
     click_city(page, 0.5, 0.75)
@@ -150,6 +149,9 @@ def test_a_city_its_transmitters_and_vehicles_give_maps_and_a_wall_an_error(page
     page.get_by_text("is inside a building; click outdoors").wait_for()
     assert page.locator("#city-picture img").is_visible()
     keep(page, "error")
+    page.locator("#vehicles-upload").get_by_label("Clear").click()
+    page.locator("#vehicles-upload input[type=file]").set_input_files(tmp_path / "small.png")
+    page.get_by_text("small.png: 64 x 128 pixels (rows x columns), the city has").wait_for()
 
 
 def test_a_drawn_building_shadows_the_map(page):
@@ -261,9 +263,8 @@ def test_a_narrow_phone_needs_no_sideways_scrolling(browser, address):
     phone.get_by_text("is inside a building; click outdoors").wait_for()
     keep(phone, "phone_error")
     plot = phone.locator(".js-plotly-plot").first
-    plot.scroll_into_view_if_needed()
-    keep(phone, "phone_map")
     assert plot.bounding_box()["width"] > 250  # the maps stand one below the other
+    phone.get_by_test_id("toast-close").click()
     open_tab(phone, "Survey to map")
     keep(phone, "phone_survey")
     assert phone.evaluate(narrow)
