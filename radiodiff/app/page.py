@@ -28,6 +28,8 @@ BUILDING_GRAY, STREET_GRAY = 70, 235
 VEHICLE_COLOUR, CROSS_COLOUR = (60, 110, 220), (220, 30, 30)
 PICTURE_SIDE = 512
 DIFFERENCE_LIMITS = (-20.0, 20.0)
+MAP_STYLE = ".map { flex: 0 0 min(385px, 100%) !important; }"
+"""A map does not change its width when others appear beside it: its figure would not follow."""
 BOTH = "both, and their difference"
 DOWNLOADS = ("map.tif", "map.kmz", "buildings.geojson", "samples.geojson", "map.csv", "map.png")
 
@@ -57,6 +59,7 @@ def _banner(error: InputError, arguments: Sequence[Any]) -> gr.Error:
 def build_page() -> gr.Blocks:
     """Return the page; :func:`serve` shows it."""
     with gr.Blocks(title="radiodiff", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
+        gr.HTML(f"<style>{MAP_STYLE}</style>", padding=False)
         gr.Markdown("# radiodiff\nRadio maps from buildings, or from measurements.")
         with gr.Tab("City to map"):
             _city_tab(page)
@@ -119,7 +122,7 @@ def _city_tab(page: gr.Blocks) -> None:
             )
         with gr.Column(scale=2, min_width=300):
             with gr.Row():
-                plots = [gr.Plot(show_label=False, min_width=260) for _ in range(3)]
+                plots = [_map_plot() for _ in range(3)]
             said = gr.Markdown(elem_id="city-said")
     shown = [*plots, said]
     inputs = [city, vehicles, places, method]
@@ -173,6 +176,10 @@ def _city_tab(page: gr.Blocks) -> None:
         change.success(update, inputs, shown)
     method.change(update, inputs, shown)
     page.load(update, inputs, shown)
+
+
+def _map_plot() -> gr.Plot:
+    return gr.Plot(show_label=False, min_width=0, elem_classes="map")
 
 
 def city_picture(
@@ -316,7 +323,7 @@ def _sensing_tab() -> None:
     plots = []
     for _ in range(2):
         with gr.Row():
-            plots += [gr.Plot(show_label=False, min_width=280) for _ in range(3)]
+            plots += [_map_plot() for _ in range(3)]
 
     @one_line
     def show(
