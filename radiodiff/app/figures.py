@@ -2,70 +2,56 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
-Panel = tuple[str, np.ndarray, str, tuple[float, float]]
-"""Title, (H, W) values in dB, colours, and the limits of the colours."""
 
 GAIN_LIMITS = (-147.0, -47.84)
-PANEL_PIXELS = 330
+HEIGHT = 340
 
 
-def panels(
-    shown: Sequence[Panel], transmitter: tuple[int, int] | None = None, columns: int = 3
+def panel(
+    title: str,
+    values: np.ndarray,
+    colours: str,
+    limits: tuple[float, float],
+    transmitters: Sequence[tuple[int, int]] = (),
 ) -> go.Figure:
-    """Draw maps side by side, each with its own hover in dB.
+    """Draw one map with its colour scale; the pointer shows row, column and dB.
 
     Args:
-        shown: the maps, all of one shape.
-        transmitter: row and column, marked in all of them.
-        columns: maps in a row.
+        title: above the map.
+        values: (H, W) in dB; NaN is left white.
+        colours: one of plotly's scales.
+        limits: of the colours, in dB.
+        transmitters: rows and columns, marked by crosses.
     """
-    columns = min(columns, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    figure = make_subplots(
-        rows,
-        columns,
-        subplot_titles=[title for title, *_ in shown],
-        horizontal_spacing=0.02,
-        vertical_spacing=0.08,
-    )
-    for number, (_, values, colours, (low, high)) in enumerate(shown):
-        row, column = number // columns + 1, number % columns + 1
-        figure.add_trace(
-            go.Heatmap(
-                z=np.round(values.astype(np.float64), 1),
-                colorscale=colours,
-                zmin=low,
-                zmax=high,
-                showscale=False,
-                hovertemplate="row %{y}, column %{x}: %{z} dB<extra></extra>",
-            ),
-            row,
-            column,
+    figure = go.Figure(
+        go.Heatmap(
+            z=values.astype(np.float32),
+            colorscale=colours,
+            zmin=limits[0],
+            zmax=limits[1],
+            colorbar={"thickness": 10, "xpad": 4, "title": {"text": "dB"}},
+            hoverongaps=False,
+            hovertemplate="row %{y}, column %{x}: %{z:.1f} dB<extra></extra>",
         )
-        if transmitter is not None:
-            cross = {"symbol": "cross-thin", "size": 11, "line": {"width": 2, "color": "red"}}
-            figure.add_trace(
-                go.Scatter(
-                    x=[transmitter[1]],
-                    y=[transmitter[0]],
-                    mode="markers",
-                    marker=cross,
-                    hoverinfo="skip",
-                ),
-                row,
-                column,
-            )
+    )
+    if transmitters:
+        rows, columns = zip(*transmitters, strict=True)
+        figure.add_scatter(
+            x=columns,
+            y=rows,
+            mode="markers",
+            marker={"symbol": "cross-thin", "size": 11, "line": {"width": 2, "color": "red"}},
+            hoverinfo="skip",
+        )
     figure.update_xaxes(visible=False, constrain="domain")
     figure.update_yaxes(visible=False, autorange="reversed", scaleanchor="x", constrain="domain")
     figure.update_layout(
-        height=rows * PANEL_PIXELS + 40,
+        title={"text": title, "x": 0.5, "y": 0.98, "font": {"size": 14}},
+        height=HEIGHT,
         margin={"l": 5, "r": 5, "t": 30, "b": 5},
         showlegend=False,
         paper_bgcolor="rgba(0,0,0,0)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,19 @@ import numpy as np
 
 from radiodiff.app import figures, work
 from radiodiff.errors import InputError
+from radiodiff.units import MAP_SIZE
 
 MAX_UPLOAD = "20mb"
 KEPT_SECONDS = 3600
 """Files of a visitor are deleted after this."""
 FIRST_CITY = 2026
 BUILDING_GRAY, STREET_GRAY = 70, 235
+VEHICLE_COLOUR, CROSS_COLOUR = (60, 110, 220), (220, 30, 30)
 PICTURE_SIDE = 512
+DIFFERENCE_LIMITS = (-20.0, 20.0)
+MAP_STYLE = ".map { flex: 0 0 min(385px, 100%) !important; }"
+"""A map does not change its width when others appear beside it: its figure would not follow."""
+BOTH = "both, and their difference"
 DOWNLOADS = ("map.tif", "map.kmz", "buildings.geojson", "samples.geojson", "map.csv", "map.png")
 
 
@@ -36,14 +42,24 @@ def one_line(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*arguments)
         except InputError as error:
-            raise gr.Error(str(error), duration=None) from None
+            raise _banner(error, arguments) from None
 
     return call
+
+
+def _banner(error: InputError, arguments: Sequence[Any]) -> gr.Error:
+    """Return the error to show; uploads have their own name in it, not where they are kept."""
+    line = str(error)
+    for upload in arguments:
+        if isinstance(upload, str) and Path(upload).is_absolute():
+            line = line.replace(upload, Path(upload).name)
+    return gr.Error(line, print_exception=False)
 
 
 def build_page() -> gr.Blocks:
     """Return the page; :func:`serve` shows it."""
     with gr.Blocks(title="radiodiff", delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
+        gr.HTML(f"<style>{MAP_STYLE}</style>", padding=False)
         gr.Markdown("# radiodiff\nRadio maps from buildings, or from measurements.")
         with gr.Tab("City to map"):
             _city_tab(page)
@@ -68,65 +84,123 @@ def serve(host: str, port: int | None) -> None:
 
 def _city_tab(page: gr.Blocks) -> None:
     first = work.simulated_city(FIRST_CITY)
-    city = gr.State(first)
-    place = gr.State(work.default_transmitter(first))
+    city, vehicles = gr.State(first), gr.State(None)
+    places = gr.State([work.default_transmitter(first)])
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             upload = gr.File(
                 label="Buildings: PNG (white, 1 m pixels) or GeoJSON",
                 file_types=[".png", ".geojson", ".json"],
                 height=140,
+                elem_id="city-upload",
             )
-            drawn = gr.Button("Another simulated city")
+            with gr.Accordion("Draw the buildings", open=False):
+                canvas = gr.Sketchpad(
+                    label=f"{MAP_SIZE} m x {MAP_SIZE} m: choose the brush",
+                    canvas_size=(MAP_SIZE, MAP_SIZE),
+                    fixed_canvas=True,
+                    transforms=(),
+                    layers=False,
+                    brush=gr.Brush(default_size=16, colors=["#464646"], color_mode="fixed"),
+                    elem_id="city-canvas",
+                )
+                use = gr.Button("Use the drawing")
+            another = gr.Button("Another simulated city")
             picture = gr.Image(
-                city_picture(first, place.value),
+                city_picture(first, places.value),
                 label="Click where the transmitter is",
                 interactive=False,
                 elem_id="city-picture",
             )
-            method = gr.Radio(
-                [*work.METHODS, "both, and their difference"], value=work.ENGINE, label="Method"
+            several = gr.Checkbox(label="A click adds a transmitter (map of the strongest)")
+            method = gr.Radio([*work.METHODS, BOTH], value=work.ENGINE, label="Method")
+            cars = gr.File(
+                label="Vehicles, if any: PNG (white) of the same size",
+                file_types=[".png"],
+                height=140,
+                elem_id="vehicles-upload",
             )
         with gr.Column(scale=2, min_width=300):
-            plot = gr.Plot(show_label=False, elem_id="city-plot")
+            with gr.Row():
+                plots = [_map_plot() for _ in range(3)]
             said = gr.Markdown(elem_id="city-said")
-    shown = [plot, said]
-    inputs = [city, place, method]
+    shown = [*plots, said]
+    inputs = [city, vehicles, places, method]
+    scene = [city, vehicles, places, picture, cars]
     update = one_line(_show_city)
 
-    def take(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int], np.ndarray]:
-        where = work.default_transmitter(mask)
-        return mask, where, city_picture(mask, where)
+    def take(mask: np.ndarray) -> tuple[Any, ...]:
+        where = [work.default_transmitter(mask)]
+        return mask, None, where, city_picture(mask, where), None
 
     @one_line
-    def uploaded(path: str | None) -> tuple[np.ndarray, tuple[int, int], np.ndarray]:
+    def uploaded(path: str | None) -> tuple[Any, ...]:
         return take(first if path is None else work.read_city(Path(path)))
 
-    def another() -> tuple[np.ndarray, tuple[int, int], np.ndarray]:
+    @one_line
+    def drawn(editor: dict[str, Any]) -> tuple[Any, ...]:
+        return take(work.drawn_city(editor["layers"]))
+
+    def simulated() -> tuple[Any, ...]:
         return take(work.simulated_city(time.time_ns() % 2**32))
 
     @one_line
-    def clicked(mask: np.ndarray, event: gr.SelectData) -> tuple[tuple[int, int], np.ndarray]:
-        column, row = (part // _zoom(mask) for part in event.index)
-        if mask[row, column]:
-            raise InputError(f"row {row}, column {column} is inside a building; click outdoors")
-        return (row, column), city_picture(mask, (row, column))
+    def with_vehicles(
+        path: str | None, mask: np.ndarray, places: list[tuple[int, int]]
+    ) -> tuple[Any, ...]:
+        found = None if path is None else work.read_vehicles(Path(path), mask)
+        return found, city_picture(mask, places, found)
 
-    upload.change(uploaded, upload, [city, place, picture]).success(update, inputs, shown)
-    drawn.click(another, None, [city, place, picture]).success(update, inputs, shown)
-    picture.select(clicked, city, [place, picture]).success(update, inputs, shown)
+    @one_line
+    def clicked(
+        mask: np.ndarray,
+        found: np.ndarray | None,
+        before: list[tuple[int, int]],
+        add: bool,
+        event: gr.SelectData,
+    ) -> tuple[list[tuple[int, int]], np.ndarray]:
+        column, row = (part // _zoom(mask) for part in event.index)
+        after = work.add_transmitter(mask, before if add else [], (row, column))
+        return after, city_picture(mask, after, found)
+
+    # Hidden, because Gradio covers what an event fails to fill; the banner says why it failed.
+    quiet = {"show_progress": "hidden"}
+    for change in (
+        upload.change(uploaded, upload, scene, **quiet),
+        use.click(drawn, canvas, scene, **quiet),
+        another.click(simulated, None, scene, **quiet),
+        cars.upload(with_vehicles, [cars, city, places], [vehicles, picture], **quiet),
+        cars.clear(with_vehicles, [cars, city, places], [vehicles, picture], **quiet),
+        picture.select(clicked, [city, vehicles, places, several], [places, picture], **quiet),
+    ):
+        change.success(update, inputs, shown)
     method.change(update, inputs, shown)
     page.load(update, inputs, shown)
 
 
-def city_picture(mask: np.ndarray, transmitter: tuple[int, int]) -> np.ndarray:
-    """Return a picture of buildings in dark gray with a red cross, enlarged to fill its frame."""
-    picture = np.repeat(
-        np.where(mask, BUILDING_GRAY, STREET_GRAY).astype(np.uint8)[..., None], 3, 2
-    )
-    row, column = transmitter
-    picture[max(row - 4, 0) : row + 5, column] = (220, 30, 30)
-    picture[row, max(column - 4, 0) : column + 5] = (220, 30, 30)
+def _map_plot() -> gr.Plot:
+    return gr.Plot(show_label=False, min_width=0, elem_classes="map")
+
+
+def city_picture(
+    mask: np.ndarray,
+    transmitters: Sequence[tuple[int, int]],
+    vehicles: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return a picture of a city, enlarged to fill its frame.
+
+    Args:
+        mask: (H, W) bool, True inside buildings, which are dark gray.
+        transmitters: rows and columns, red crosses.
+        vehicles: (H, W) bool or None; they are blue.
+    """
+    gray = np.where(mask, BUILDING_GRAY, STREET_GRAY).astype(np.uint8)
+    picture = np.repeat(gray[..., None], 3, 2)
+    if vehicles is not None:
+        picture[vehicles] = VEHICLE_COLOUR
+    for row, column in transmitters:
+        picture[max(row - 4, 0) : row + 5, column] = CROSS_COLOUR
+        picture[row, max(column - 4, 0) : column + 5] = CROSS_COLOUR
     return picture.repeat(_zoom(mask), axis=0).repeat(_zoom(mask), axis=1)
 
 
@@ -135,21 +209,30 @@ def _zoom(mask: np.ndarray) -> int:
     return -(-PICTURE_SIDE // max(mask.shape))
 
 
-def _show_city(mask: np.ndarray, place: tuple[int, int], method: str) -> tuple[Any, str]:
+def _show_city(
+    mask: np.ndarray,
+    vehicles: np.ndarray | None,
+    places: list[tuple[int, int]],
+    method: str,
+) -> tuple[Any, ...]:
     began = time.monotonic()
-    wanted = [method] if method in work.METHODS else list(work.METHODS)
-    maps = {name: work.city_gain(mask, place, name) for name in wanted}
-    shown: list[figures.Panel] = [
-        (name, np.where(mask, np.nan, gain), "Viridis", figures.GAIN_LIMITS)
+    wanted = work.METHODS if method == BOTH else (method,)
+    maps = {name: work.city_gain(mask, places, name, vehicles) for name in wanted}
+    shown = [
+        figures.panel(name, np.where(mask, np.nan, gain), "Viridis", figures.GAIN_LIMITS, places)
         for name, gain in maps.items()
     ]
     said = f"{time.monotonic() - began:.1f} s"
-    if len(maps) == 2:
-        difference = maps[work.NETWORK] - maps[work.ENGINE]
-        shown.append(("difference", np.where(mask, np.nan, difference), "RdBu_r", (-20.0, 20.0)))
-        rms = float(np.sqrt(np.mean(difference[~mask] ** 2)))
+    if method == BOTH:
+        difference = np.where(mask, np.nan, maps[work.NETWORK] - maps[work.ENGINE])
+        title = f"{work.NETWORK} - {work.ENGINE}"
+        shown.append(figures.panel(title, difference, "RdBu_r", DIFFERENCE_LIMITS, places))
+        rms = float(np.sqrt(np.nanmean(difference**2)))
         said += f"; the two differ by {rms:.1f} dB (RMS outdoors)"
-    return figures.panels(shown, place), said
+    if vehicles is not None and method != work.ENGINE:
+        said += f"; {work.NETWORK} knows no vehicles"
+    visible = [gr.update(value=figure, visible=True) for figure in shown]
+    return *visible, *[gr.update(visible=False)] * (3 - len(shown)), said
 
 
 def _survey_tab() -> None:
@@ -172,12 +255,12 @@ def _survey_tab() -> None:
         with gr.Column(scale=2, min_width=300):
             picture = gr.Image(label="Map and standard deviation", elem_id="survey-map")
             report = gr.Markdown(elem_id="survey-report")
-            files = gr.Files(label="Downloads")
+            files = gr.Files(label="Downloads", elem_id="survey-files")
     kept_folder = gr.State(None, time_to_live=KEPT_SECONDS, delete_callback=_remove)
 
     @one_line
-    def look(path: str | None) -> str:
-        return "" if path is None else work.recognised(Path(path))
+    def look(path: str | None, *settings: Any) -> str:
+        return "" if path is None else work.recognised(Path(path), work.survey_keys(*settings))
 
     def make(
         path: str | None,
@@ -190,17 +273,18 @@ def _survey_tab() -> None:
             if path is None:
                 raise InputError("upload a table of samples first")
             progress(0.1, desc="fitting the field to the samples")
-            x, y, value, kind, power = settings
-            names = {"x": x, "y": y, "value": value}
-            found, folder = work.map_survey(Path(path), names, kind, power)
+            found, folder = work.map_survey(Path(path), work.survey_keys(*settings))
         except InputError as error:
-            raise gr.Error(str(error), duration=None) from None
+            raise _banner(error, [path]) from None
         kept = [str(folder / name) for name in DOWNLOADS if (folder / name).is_file()]
         return str(folder / "map.png"), survey_text(found), kept, folder
 
-    table.change(look, table, said)
-    inputs = [table, kept_folder, x, y, value, kind, power]
-    start.click(make, inputs, [picture, report, files, kept_folder])
+    settings = [x, y, value, kind, power]
+    changes = [table.change, kind.change, *(box.blur for box in (x, y, value, power))]
+    for change in changes:
+        change(look, [table, *settings], said, show_progress="hidden")
+    outputs = [picture, report, files, kept_folder]
+    start.click(make, [table, kept_folder, *settings], outputs, show_progress_on=picture)
 
 
 def _remove(folder: Path | None) -> None:
@@ -216,7 +300,7 @@ def survey_text(report: dict[str, Any]) -> str:
     ]
     place = report["transmitter"]
     if place is not None:
-        lines.append("transmitter at x = {:.6g}, y = {:.6g}".format(*place["x_y"]))
+        lines.append("transmitter at x = {:.8g}, y = {:.8g}".format(*place["x_y"]))
     validation = report.get("cross_validation")
     if validation is not None:
         rmse, kriging = (validation["random"][key] for key in ("rmse_db", "kriging_rmse_db"))
@@ -236,7 +320,10 @@ def _sensing_tab() -> None:
         seed = gr.Number(value=FIRST_CITY, precision=0, minimum=0, label="city")
     run = gr.Button("Measure and reconstruct", variant="primary")
     said = gr.Markdown(elem_id="sensing-said")
-    plot = gr.Plot(show_label=False, elem_id="sensing-plot")
+    plots = []
+    for _ in range(2):
+        with gr.Row():
+            plots += [_map_plot() for _ in range(3)]
 
     @one_line
     def show(
@@ -244,24 +331,25 @@ def _sensing_tab() -> None:
         noise: float,
         seed: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> tuple[str, Any]:
+    ) -> tuple[Any, ...]:
         began = time.monotonic()
         found = work.sense(
             missing, noise, int(seed), progress=lambda *steps: progress(steps, desc="sampling")
         )
-        limits, std = figures.GAIN_LIMITS, "standard deviation"
-        order = (("truth", "truth"), ("samples", "samples"), ("reconstruction", "mean"))
-        shown: list[figures.Panel] = [
-            (title, np.asarray(found[name]), "Viridis", limits) for title, name in order
-        ]
-        shown.append((std, np.asarray(found["std"]), "Magma", (0.0, 15.0)))
         error = np.asarray(found["mean"]) - np.asarray(found["truth"])
-        shown.append(("error", error, "RdBu_r", (-20.0, 20.0)))
-        shown.append(("linear interpolation", np.asarray(found["linear"]), "Viridis", limits))
+        gain, limits = "Viridis", figures.GAIN_LIMITS
+        shown = (
+            ("truth", found["truth"], gain, limits),
+            ("samples", found["samples"], gain, limits),
+            ("reconstruction", found["mean"], gain, limits),
+            ("standard deviation", found["std"], "Magma", (0.0, 15.0)),
+            ("error", error, "RdBu_r", DIFFERENCE_LIMITS),
+            ("linear interpolation", found["linear"], gain, limits),
+        )
         text = (
             f"PSNR {found['mean_psnr']:.1f} dB, linear interpolation "
             f"{found['linear_psnr']:.1f} dB; {time.monotonic() - began:.0f} s"
         )
-        return text, figures.panels(shown)
+        return text, *[figures.panel(*drawn) for drawn in shown]
 
-    run.click(show, [missing, noise, seed], [said, plot])
+    run.click(show, [missing, noise, seed], [said, *plots], show_progress_on=plots[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from radiodiff.config import load_config
+from radiodiff.data.images import read_mask
 from radiodiff.data.masks import pixel_mask
 from radiodiff.data.measurements import Measurements, measure
 from radiodiff.data.survey import read_survey
@@ -36,6 +38,8 @@ NETWORK = "RadioDiff"
 METHODS = (ENGINE, NETWORK)
 MAX_PIXELS = 512 * 512
 """Of an uploaded city."""
+MAX_TRANSMITTERS = 8
+HALF_OPAQUE = 127
 STEPS = 5
 SEED = 7
 
@@ -56,16 +60,78 @@ def read_city(path: Path) -> np.ndarray:
     ).building_mask
 
 
-def city_gain(buildings: np.ndarray, transmitter: tuple[int, int], method: str) -> np.ndarray:
-    """Return the (H, W) path gain in dB by one of ``METHODS``.
+def drawn_city(layers: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the (H, W) bool building mask of a drawing.
+
+    Args:
+        layers: (H, W, 4) uint8 RGBA each; what is more opaque than not is a building.
 
     Raises:
-        InputError: the transmitter is in a building, or the method cannot take the map.
+        InputError: nothing is drawn.
     """
+    masks = [layer[..., 3] > HALF_OPAQUE for layer in layers]
+    if not any(mask.any() for mask in masks):
+        raise InputError("nothing is drawn; draw a building first")
+    return np.logical_or.reduce(masks)
+
+
+def read_vehicles(path: Path, buildings: np.ndarray) -> np.ndarray:
+    """Return the (H, W) bool vehicle mask of an uploaded PNG, False inside buildings.
+
+    Raises:
+        InputError: it is no PNG of two levels, or its size is not that of the buildings.
+    """
+    vehicles = read_mask(path)
+    if vehicles.shape != buildings.shape:
+        found, expected = (" x ".join(map(str, m.shape)) for m in (vehicles, buildings))
+        raise InputError(f"{path}: {found} pixels (rows x columns), the city has {expected}")
+    return vehicles & ~buildings
+
+
+def add_transmitter(
+    buildings: np.ndarray, before: Sequence[tuple[int, int]], place: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Return the transmitters with one more.
+
+    Raises:
+        InputError: the place is inside a building, or there are ``MAX_TRANSMITTERS`` already.
+    """
+    row, column = place
+    if buildings[row, column]:
+        raise InputError(f"row {row}, column {column} is inside a building; click outdoors")
+    if len(before) == MAX_TRANSMITTERS:
+        raise InputError(f"at most {MAX_TRANSMITTERS} transmitters are shown at once")
+    return [*before, place]
+
+
+def city_gain(
+    buildings: np.ndarray,
+    transmitters: Sequence[tuple[int, int]],
+    method: str,
+    vehicles: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the (H, W) path gain in dB by one of ``METHODS``, to the strongest transmitter.
+
+    Args:
+        buildings: (H, W) bool.
+        transmitters: rows and columns, at least one.
+        method: of ``METHODS``.
+        vehicles: (H, W) bool, or None; ``NETWORK`` was trained without and is not given them.
+
+    Raises:
+        InputError: a transmitter is in a building, or the method cannot take the map.
+    """
+    gains = [_gain(buildings, place, method, vehicles) for place in transmitters]
+    return np.asarray(np.maximum.reduce(gains))
+
+
+def _gain(
+    buildings: np.ndarray, place: tuple[int, int], method: str, vehicles: np.ndarray | None
+) -> np.ndarray:
     if method == ENGINE:
-        return dominant_path.path_gain(buildings, transmitter)
+        return dominant_path.path_gain(buildings, place, vehicles)
     generator = torch.Generator().manual_seed(SEED)
-    output = _radiodiff()(buildings, transmitter, num_inference_steps=STEPS, generator=generator)
+    output = _radiodiff()(buildings, place, num_inference_steps=STEPS, generator=generator)
     return np.asarray(output.path_gain_db[0].cpu().numpy())
 
 
@@ -83,48 +149,65 @@ def default_transmitter(buildings: np.ndarray) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def map_survey(
-    table: Path, columns: dict[str, str], values_are: str, power_dbm: float | None
-) -> tuple[dict[str, Any], Path]:
+def survey_keys(x: str, y: str, value: str, values_are: str, power_dbm: float | None) -> list[str]:
+    """Return what a visitor says of a table, as keys of the configuration.
+
+    Args:
+        x: column of x or the longitude; empty is found out.
+        y: column of y or the latitude; empty is found out.
+        value: column of the value; empty is found out.
+        values_are: ``received_dbm`` or ``path_gain_db``.
+        power_dbm: transmit power, or None.
+    """
+    columns = {"x": x, "y": y, "value": value}
+    keys = [f"survey.columns.{key}={json.dumps(name)}" for key, name in columns.items() if name]
+    keys.append(f"survey.value={values_are}")
+    if power_dbm is not None:
+        keys.append(f"survey.transmit_power_dbm={power_dbm}")
+    return keys
+
+
+def map_survey(table: Path, keys: Sequence[str]) -> tuple[dict[str, Any], Path]:
     """Reconstruct the map behind an uploaded table.
 
     Args:
         table: CSV, JSON, Excel or Parquet.
-        columns: ``x``, ``y`` and ``value`` -> name; empty names are found out.
-        values_are: ``received_dbm`` or ``path_gain_db``.
-        power_dbm: transmit power, or None.
+        keys: of :func:`survey_keys`.
 
     Returns:
-        The report, and the folder of the files, which the caller removes.
+        The report, and the folder of the files, whose parent the caller removes.
 
     Raises:
         InputError: the table cannot be used.
     """
     folder = Path(tempfile.mkdtemp(prefix="radiodiff-survey-"))
-    keys = [f"survey.columns.{key}={json.dumps(name)}" for key, name in columns.items() if name]
-    keys += [f"output={folder / 'map'}", f"survey.value={values_are}"]
-    if power_dbm is not None:
-        keys.append(f"survey.transmit_power_dbm={power_dbm}")
+    output = f"output={folder / 'map'}"
     try:
-        report = reconstruct_survey(table, load_config("small/survey", SurveyConfig, keys))
+        report = reconstruct_survey(
+            table, load_config("small/survey", SurveyConfig, [*keys, output])
+        )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return report, folder / "map"
 
 
-def recognised(table: Path) -> str:
-    """Say which columns of a table are taken, and how many samples it holds.
+def recognised(table: Path, keys: Sequence[str] = ()) -> str:
+    """Say which columns of a table are taken, and how many samples it holds, as Markdown.
+
+    Args:
+        table: CSV, JSON, Excel or Parquet.
+        keys: of :func:`survey_keys`.
 
     Raises:
         InputError: the table cannot be read.
     """
-    survey = read_survey(table, load_config("small/survey", SurveyConfig).survey)
+    survey = read_survey(table, load_config("small/survey", SurveyConfig, list(keys)).survey)
     rows, columns = survey.grid.shape
-    return (
-        f"{survey.samples.rows} rows, a map of {rows} x {columns} pixels of "
-        f"{survey.grid.resolution_m:g} m. " + " ".join(f"{note}." for note in survey.notes)
-    )
+    taken = ", ".join(f"{key} is `{name}`" for key, name in survey.samples.columns.items())
+    size = f"a map of {rows} x {columns} pixels of {survey.grid.resolution_m:g} m"
+    lines = [f"{survey.samples.rows} rows; {taken}", size, *survey.notes]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def sense(
