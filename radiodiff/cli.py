@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -196,7 +197,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{error.strerror}", file=sys.stderr)
-        _discard_stdout()  # it may be what is full, and is flushed once more at the end
+        if error.errno in NO_ROOM:
+            _discard_stdout()  # it may be what is full, and is flushed once more at the end
         sys.exit(2)
     sys.exit(0)
 
@@ -204,7 +206,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
 def _discard_stdout() -> None:
     """Send what stdout still holds nowhere."""
     if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(io.UnsupportedOperation):  # no file, as in a notebook
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def provenance(config: Settings, device: str | torch.device) -> dict[str, Any]:
