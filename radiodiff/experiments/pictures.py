@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,10 @@ def write_gallery(directory: Path, dataset: RadioMapSeer, indices: Sequence[int]
     Returns:
         The path of ``gallery.png``.
     """
-    items = [dataset[index] for index in indices[:MAX_GALLERY]]
+    # Prompts are not drawn, and would take longer than all the rest.
+    shown = copy.copy(dataset)
+    shown.prompt_features, shown.prompt_size = ("buildings",), dataset.shape
+    items = [shown[index] for index in indices[:MAX_GALLERY]]
     predicted = [
         read_prediction(directory / "maps" / f"{item['name']}.png", dataset.shape) for item in items
     ]

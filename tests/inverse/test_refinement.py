@@ -1,10 +1,14 @@
 """Walls and path-loss model on a batch of maps: which maps change, whose samples count how much."""
 
+import numpy as np
 import pytest
 import torch
 
 from radiodiff.data.measurements import measure
+from radiodiff.inverse import refinement
+from radiodiff.inverse.propagation import ModelGain
 from radiodiff.inverse.refinement import Refined, refine
+from radiodiff.inverse.refinement_constants import constants
 from radiodiff.simulate.dominant_path import path_gain
 from radiodiff.units import db_to_model
 
@@ -75,6 +79,18 @@ def test_moments_are_those_of_the_weighted_samples(batch):
     assert (found.mean[buildings] == -1.0).all()
     assert (found.std[buildings] == 0.0).all()
     assert found.building_probability.isnan().all()
+
+
+def test_samples_spread_by_what_the_path_loss_model_misses(batch, monkeypatch):
+    missed, share = 0.05, constants().path_loss_model.min_variance_share
+
+    def taken_everywhere(mask, *_):
+        return ModelGain(np.zeros(mask.shape), np.zeros(mask.shape), np.full(mask.shape, missed**2))
+
+    monkeypatch.setattr(refinement, "model_gain", taken_everywhere)
+    found, outdoors = run(batch, known=True), ~batch[2]
+    expected = (share * batch[0].std ** 2 + missed**2).sqrt()
+    torch.testing.assert_close(found.std[outdoors], expected[outdoors], rtol=1e-4, atol=1e-5)
 
 
 def test_a_map_without_a_street_has_no_path_loss_model(batch):

@@ -196,7 +196,10 @@ def fit_candidates(
             _Fit("trend_short", runs, trend, {"scales": 1}),
             _Fit("shadows", runs, trend, {"transmitter": transmitter}),
         ]
-        fits += [_Fit(f"covariate_{i}", runs, map_, {}) for i, map_ in enumerate(covariates)]
+        fits += [
+            _Fit(f"covariate_{i}", runs, map_, {}, level_is_free=True)
+            for i, map_ in enumerate(covariates)
+        ]
         if len(rows.xy) >= 30:
             fits += [
                 _Fit("pass", rows, constant, {"track": True}, 0.15),
@@ -216,12 +219,14 @@ class _Fit:
     mean: Mean
     options: dict[str, Any]
     pass_width: float = 0.0
+    level_is_free: bool = False
+    """Whether the mean is known but for a constant."""
 
     def __call__(self, samples: Samples, rng: np.random.Generator) -> Candidate:
         rest = self.runs.mean - self.mean(self.runs.xy)
         factor = samples.noise_factor(self.runs)
         covariance, offset = fit_covariance(self.runs, rest, factor, rng, **self.options)
-        mean = Sum(self.mean, offset) if self.name.startswith("covariate") else self.mean
+        mean = Sum(self.mean, offset) if self.level_is_free else self.mean
         return Candidate(self.name, mean, covariance, self.pass_width)
 
 
