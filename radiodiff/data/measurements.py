@@ -19,10 +19,11 @@ from torch import Tensor
 from radiodiff.checks import require_data
 from radiodiff.data.masks import block_mask, pixel_mask
 from radiodiff.data.points import PointMeasurements
+from radiodiff.data.prompts import MEASURED_FEATURE
 from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.errors import InputError
-from radiodiff.units import MAP_SIZE, RESOLUTION_M, gray_to_model
+from radiodiff.units import MAP_SIZE, RESOLUTION_M, gray_to_model, model_to_gray
 
 BUILDING_VALUE = -1.0
 """Path gain inside a building, model range: the truncation of RadioMapSeer."""
@@ -276,6 +277,42 @@ def stack_measurements(maps: Sequence[Measurements]) -> Measurements:
         torch.cat(noise) if len(noise) == len(maps) else None,
         tuple(chain.from_iterable(points)) if len(points) == len(maps) else None,
     )
+
+
+def show_measurements(
+    prompt: Tensor, features: Sequence[str], measurements: Measurements | None
+) -> Tensor:
+    """Return prompts whose channel ``measurements`` shows what was measured.
+
+    Args:
+        prompt: (N, C, H, W); a larger one than the maps shows them at its top left.
+        features: the names of its channels.
+        measurements: of the N maps, or of one map for all; None where the prompt has no such
+            channel.
+
+    Raises:
+        InputError: the channel and the measurements are not both there, or sizes differ.
+    """
+    if MEASURED_FEATURE not in features:
+        if measurements is not None:
+            raise InputError(
+                f"measurements: given, but the prompt has no channel {MEASURED_FEATURE!r}; its "
+                f"channels are {', '.join(features)}"
+            )
+        return prompt
+    if measurements is None:
+        raise InputError("measurements: none given, this network was trained with them")
+    count, _, height, width = measurements.values.shape
+    if count not in (1, len(prompt)) or height > prompt.shape[-2] or width > prompt.shape[-1]:
+        raise InputError(
+            f"measurements: found {count} maps of {height} x {width}, expected {len(prompt)} of "
+            f"{prompt.shape[-2]} x {prompt.shape[-1]}"
+        )
+    gray = model_to_gray(measurements.values[:, 0]).clamp(0.0, 1.0)
+    shown = torch.where(measurements.mask[:, 0], gray, -1.0).to(prompt)
+    prompt = prompt.clone()
+    prompt[:, list(features).index(MEASURED_FEATURE), :height, :width] = shown
+    return prompt
 
 
 def combine_points(

@@ -146,7 +146,15 @@ def _line_of_sight(scene: Scene) -> np.ndarray:
     return _mask_to_channel(line_of_sight(scene.buildings, scene.transmitter))
 
 
+def _nothing_measured(scene: Scene) -> np.ndarray:
+    """-1; :func:`radiodiff.data.measurements.show_measurements` fills in what was measured."""
+    return np.full(scene.buildings.shape, -1.0, dtype=np.float32)
+
+
 Feature = Callable[[Scene], np.ndarray]
+
+MEASURED_FEATURE = "measurements"
+"""The channel that shows measurements: their gray, 0 to 1, and -1 where there are none."""
 
 PROMPT_FEATURES: dict[str, Feature | str] = {
     "buildings": _buildings,
@@ -157,6 +165,7 @@ PROMPT_FEATURES: dict[str, Feature | str] = {
     "line_of_sight": _line_of_sight,
     "building_height": _building_height,
     "path_loss_model": "radiodiff.simulate.prompt:path_loss_model",
+    MEASURED_FEATURE: _nothing_measured,
 }
 """Feature name -> function of the scene returning (H, W) float32, most of them in [-1, 1]; or where
 to find it, as "module:function"."""
@@ -174,6 +183,7 @@ REVEALED: dict[str, tuple[Fact, ...]] = {
     "vehicles": ("vehicles",),
     "building_height": ("buildings",),
     "distance": ("transmitter",),
+    MEASURED_FEATURE: (),
 }
 """Feature name -> the facts it follows from; a feature that is not listed may follow from all."""
 

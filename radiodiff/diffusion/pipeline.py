@@ -16,7 +16,8 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor, nn
 
 from radiodiff.checks import check_count, check_generators, require_data
-from radiodiff.data.prompts import PAPER_PROMPT, check_features
+from radiodiff.data.measurements import Measurements, show_measurements
+from radiodiff.data.prompts import MEASURED_FEATURE, PAPER_PROMPT, check_features
 from radiodiff.data.scale import Scale
 from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, sample
 from radiodiff.diffusion.scenes import Array, Points, as_points, stack_scenes
@@ -186,6 +187,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         zero_buildings: bool | None = None,
         resolution_m: float = RESOLUTION_M,
         latents: Tensor | None = None,
+        measurements: Measurements | None = None,
         return_dict: bool = True,
     ) -> RadioDiffOutput:
         """Generate radio maps.
@@ -208,6 +210,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             resolution_m: side of a pixel in metres.
             latents: (N, c, h, w) float32 normal noise to begin from, one for each output map and
                 of the size of :meth:`prompt_size`; None draws it.
+            measurements: of the N maps, or of one for all, for a network whose prompt has the
+                channel ``measurements``, and for no other.
             return_dict: False returns the fields of the output as a tuple, as in diffusers.
 
         Raises:
@@ -222,6 +226,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             resolution_m,
             self.prompt_size,
         )
+        self._check_prompt(prompt)
+        prompt = show_measurements(prompt, self.config.prompt_features, measurements)
         model = self._sample(prompt, num_inference_steps, num_samples, generator, mode, latents)
         model = crop(model, masks.shape[-2:])
         if self.config.zero_buildings if zero_buildings is None else zero_buildings:
@@ -239,6 +245,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         generator: Generators = None,
         mode: Mode | None = None,
         size: tuple[int, int] | None = None,
+        measurements: Measurements | None = None,
     ) -> RadioDiffOutput:
         """Generate radio maps from prompts that are already stacked, as a dataset gives them.
 
@@ -250,10 +257,13 @@ class RadioDiffPipeline(DiffusionPipeline):
             mode: ``released``, ``mean`` or ``sample``.
             size: (H, W) of the maps where the prompts show more, at the bottom and at the right, as
                 :meth:`prompt_size` asks for; None is that of the prompts.
+            measurements: see :meth:`__call__`.
 
         Raises:
             InputError: see :meth:`__call__`.
         """
+        self._check_prompt(prompt)
+        prompt = show_measurements(prompt, self.config.prompt_features, measurements)
         model = self._sample(prompt, num_inference_steps, num_samples, generator, mode)
         prompt = crop(prompt, size or prompt.shape[-2:])
         model = crop(model, prompt.shape[-2:])
@@ -261,6 +271,11 @@ class RadioDiffPipeline(DiffusionPipeline):
             channel = list(self.config.prompt_features).index("buildings")
             model = _zero(model, prompt[:, channel] > 0)
         return self._output(model)
+
+    @property
+    def takes_measurements(self) -> bool:
+        """Whether the prompt has the channel ``measurements``."""
+        return MEASURED_FEATURE in self.config.prompt_features
 
     def prompt_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the least (H, W) that prompts of maps of ``size`` should show.
@@ -291,7 +306,6 @@ class RadioDiffPipeline(DiffusionPipeline):
         check_count("num_samples", num_samples)
         check_count("num_inference_steps", num_inference_steps)
         check_generators(generator)
-        self._check_prompt(prompt)
         n = len(prompt) * num_samples
         if isinstance(generator, list) and len(generator) != n:
             raise InputError(f"generator: found {len(generator)} generators for {n} maps")

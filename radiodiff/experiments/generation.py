@@ -10,7 +10,9 @@ from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance
+from radiodiff.data.measurements import observe_map, stack_measurements
 from radiodiff.data.radiomapseer import Sample, build_dataset
+from radiodiff.data.scale import Scale
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.experiments.batches import read_ahead
@@ -58,6 +60,11 @@ def generate_maps(config: GenerateConfig) -> Path:
             f"data.prompt_features: found {', '.join(given)}; {config.model} was trained with "
             f"{', '.join(wanted)}"
         )
+    if pipeline.takes_measurements and config.measurements is None:
+        raise InputError(
+            f"measurements: none given, {config.model} was trained with them; say how the maps are "
+            "measured, such as measurements.missing_ratio=0.9 measurements.noise_std=0.05"
+        )
     dtype = prepare_networks(pipeline, state.device, config.dtype)
     dataset = build_dataset(config.data, config.part)
     dataset.prompt_size = pipeline.prompt_size(dataset.shape)
@@ -79,7 +86,8 @@ def generate_maps(config: GenerateConfig) -> Path:
         size = config.batch_size
         batches = [mine[start : start + size] for start in range(0, len(mine), size)]
         for chosen, items in zip(batches, read_ahead(dataset, batches), strict=True):
-            images = _generate(pipeline, items, [dataset.pairs[n] for n in chosen], config)
+            pairs = [dataset.pairs[n] for n in chosen]
+            images = _generate(pipeline, items, pairs, config, dataset.scale)
             for index, image in zip(chosen, images, strict=True):
                 _write_png(maps / f"{dataset.name(index)}.png", image, digests[index])
             bar.update(len(chosen))
@@ -94,14 +102,24 @@ def _generate(
     items: list[Sample],
     pairs: list[tuple[int, int]],
     config: GenerateConfig,
+    scale: Scale,
 ) -> list[Image.Image]:
-    generators = [torch.Generator().manual_seed(mix_seed(config.seed, *pair)) for pair in pairs]
+    seeds = [mix_seed(config.seed, *pair) for pair in pairs]
+    measured = None
+    if config.measurements is not None:
+        measured = stack_measurements(
+            [
+                observe_map(item["gain"], item["buildings"], config.measurements, seed, scale)[0]
+                for item, seed in zip(items, seeds, strict=True)
+            ]
+        )
     output = pipeline.generate(
         torch.stack([item["prompt"] for item in items]),
         num_inference_steps=config.num_inference_steps,
-        generator=generators,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         mode=config.mode,
         size=(items[0]["gain"].shape[-2], items[0]["gain"].shape[-1]),
+        measurements=measured,
     )
     gray = output.gray.cpu()
     if config.zero_buildings:
@@ -112,7 +130,8 @@ def _generate(
 def _identity(config: GenerateConfig, dtype: torch.dtype) -> dict[str, object]:
     """What every map follows from, besides its own scene."""
     settings = config.model_dump(
-        mode="json", include={"num_inference_steps", "mode", "zero_buildings", "seed"}
+        mode="json",
+        include={"num_inference_steps", "mode", "zero_buildings", "seed", "measurements"},
     )
     weights = digest_folder(find_weights(config.model))
     return settings | {"dtype": str(dtype), "weights": weights, "code": digest_code()}

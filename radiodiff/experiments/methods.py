@@ -285,12 +285,17 @@ def _radiodiff(pipeline: RadioDiffPipeline, settings: MethodSettings) -> Method:
         # Noise is drawn on the CPU, so that a map is the same on every device.
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
         output = pipeline.generate(
-            batch.prompt, steps, generator=generators, mode=settings.mode, size=batch.shape
+            batch.prompt,
+            steps,
+            generator=generators,
+            mode=settings.mode,
+            size=batch.shape,
+            measurements=batch.measurements if takes else None,
         )
         return output.gray
 
-    features = tuple(pipeline.config.prompt_features)
-    return Method(predict, features, prompt_size=pipeline.prompt_size)
+    features, takes = tuple(pipeline.config.prompt_features), pipeline.takes_measurements
+    return Method(predict, features, takes, pipeline.prompt_size)
 
 
 def _baseline(pipeline: BaselinePipeline, settings: MethodSettings) -> Method:

@@ -115,6 +115,8 @@ class GenerateConfig(Settings):
     """``mean`` or ``sample``; null takes what the model was trained with."""
     zero_buildings: bool
     """Set building interiors to gray 0, as they are in RadioMapSeer."""
+    measurements: MeasurementProtocol | None = None
+    """How the maps are measured, for a model whose prompt has the channel ``measurements``."""
     seed: int = Field(0, ge=0)
     """A map's noise follows from the seed and its name alone."""
     batch_size: int = Field(ge=1)

@@ -25,6 +25,7 @@ from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.padding import crop
 from radiodiff.models.settings import CorrectionSettings
 from radiodiff.training.latents import latent_shape
+from radiodiff.training.measuring import MEASURED_FIELDS, draw_prompt
 from radiodiff.training.scoring import GeneratedMaps
 from radiodiff.training.settings import DecoderExperiment
 from radiodiff.training.stream import Item
@@ -92,8 +93,14 @@ class DecoderTask:
             self._pipeline = _with_correction(self._pipeline, config.correction)
         pipeline = self._pipeline
         vae, denoiser = pipeline.vae, pipeline.denoiser
-        self._latent_shape = latent_shape(vae, validation.shape)
-        generated = GeneratedMaps(pipeline, validation, config.sampling_steps)
+        window = config.train.window
+        self._latent_shape = latent_shape(
+            vae, validation.shape if window is None else (window, window)
+        )
+        self._features, self._ranges = features, config.measurements
+        if config.measurements is not None:
+            self.fields = (*self.fields, *MEASURED_FIELDS)
+        generated = GeneratedMaps(pipeline, validation, config.sampling_steps, config.measurements)
         self.validate, self.preview = generated.scores, generated.preview
         trained = [vae] if pipeline.correction is None else [vae, pipeline.correction]
         self.averaged = nn.ModuleList(trained)
@@ -104,8 +111,11 @@ class DecoderTask:
         self.phases = [Phase("decoder", objective, config.optimizer)]
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
-        """Draw the latent at t = 1."""
-        return {"noise": torch.randn(self._latent_shape, generator=generator)}
+        """Draw measurements and the latent at t = 1."""
+        return {
+            **draw_prompt(item, self._features, self._ranges, generator),
+            "noise": torch.randn(self._latent_shape, generator=generator),
+        }
 
     def export(self, directory: Path) -> None:
         """Write the pipeline with the tuned decoder."""

@@ -171,7 +171,14 @@ def training_batches(run: Trainer, maps: MapDataset, first_step: int) -> Iterato
         accelerator.process_index,
         accelerator.num_processes,
     )
-    stream = SampleStream(maps, run.task.fields, run.task.draw, settings.seed, settings.augment)
+    stream = SampleStream(
+        maps,
+        run.task.fields,
+        run.task.draw,
+        settings.seed,
+        settings.augment,
+        None if settings.window is None else (settings.window, settings.window),
+    )
     on_gpu = accelerator.device.type == "cuda"
     return iter(make_loader(stream, sampler, settings.num_workers, pin_memory=on_gpu))
 

@@ -40,7 +40,8 @@ def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
 
     Raises:
         InputError: see :func:`radiodiff.data.radiomapseer.build_dataset`; or fewer validation maps
-            than ``train.validation_maps``, or augmentation of maps that are not square.
+            than ``train.validation_maps``, augmentation of maps that are not square, or maps
+            smaller than ``train.window``.
     """
     training, validation = (build_dataset(config.data, part) for part in ("train", "val"))
     if len(validation) < config.train.validation_maps:
@@ -48,10 +49,14 @@ def open_datasets(config: Experiment) -> tuple[RadioMapSeer, RadioMapSeer]:
             f"train.validation_maps: found {config.train.validation_maps}, the validation part has "
             f"{len(validation)}"
         )
-    if config.train.augment and training.shape[0] != training.shape[1]:
+    height, width = training.shape
+    window = config.train.window
+    if window is not None and window > min(height, width):
+        raise InputError(f"train.window: found {window}, the maps have {height} x {width} pixels")
+    if config.train.augment and window is None and height != width:
         raise InputError(
-            f"train.augment: maps of {training.shape[0]} x {training.shape[1]} cannot be turned by "
-            "90 degrees; set it to false"
+            f"train.augment: maps of {height} x {width} cannot be turned by 90 degrees; set it to "
+            "false, or set train.window"
         )
     looked_at = range(0, len(training), -(-len(training) // MAPS_LOOKED_AT))
     saturated = [

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from radiodiff.data.radiomapseer import RadioMapSeer
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.evaluation.metrics import nmse, psnr
+from radiodiff.training.measuring import measure_validation
+from radiodiff.training.settings import MeasurementRanges
 from radiodiff.training.stream import Item
 from radiodiff.units import model_to_gray
 
@@ -79,13 +81,21 @@ class GeneratedMaps:
         pipeline: holds the networks that are trained.
         maps: the validation maps.
         steps: steps of the sampler.
+        measurements: what is measured of the maps, for a pipeline that takes it.
     """
 
-    def __init__(self, pipeline: RadioDiffPipeline, maps: RadioMapSeer, steps: int) -> None:
+    def __init__(
+        self,
+        pipeline: RadioDiffPipeline,
+        maps: RadioMapSeer,
+        steps: int,
+        measurements: MeasurementRanges | None = None,
+    ) -> None:
         pipeline.set_progress_bar_config(disable=True)
         self._pipeline = pipeline
         self._maps = maps
         self._steps = steps
+        self._measurements = measurements
 
     def scores(self, indices: Sequence[int]) -> dict[str, list[float]]:
         """Return the NMSE (as ``score``) and PSNR of maps ``indices``."""
@@ -98,7 +108,13 @@ class GeneratedMaps:
 
     def _generate(self, batch: Item) -> Tensor:
         generators = [torch.Generator().manual_seed(index) for index in batch["index"]]
-        made = self._pipeline.generate(batch["prompt"], self._steps, generator=generators)
+        ranges = self._measurements
+        made = self._pipeline.generate(
+            batch["prompt"],
+            self._steps,
+            generator=generators,
+            measurements=None if ranges is None else measure_validation(batch, ranges),
+        )
         return made.model[:, None]
 
 

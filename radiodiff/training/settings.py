@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from radiodiff.checks import MAX_COUNT
 from radiodiff.config import Precision, Settings
+from radiodiff.data.prompts import MEASURED_FEATURE
 from radiodiff.data.settings import DataConfig
 from radiodiff.data.splits import Part
 from radiodiff.diffusion.settings import DecoupledSettings
@@ -92,6 +94,10 @@ class TrainSettings(Settings):
     them on each; for stages with one optimiser, in fp32 or bf16."""
     augment: bool = True
     """Random flips and quarter turns of map and prompt together."""
+    window: int | None = Field(None, ge=8)
+    """Train on random squares of this many pixels a side of larger maps, whose transmitter may lie
+    outside of them: less memory, and all distances of the large map. Validation maps stay whole.
+    null trains on whole maps."""
     seed: int = Field(ge=0)
     """Initial weights, samples and noise follow from it."""
     num_workers: int = Field(0, ge=0, le=1024)
@@ -190,6 +196,42 @@ class DenoiserSettings(Settings):
     """``released``, or ``unit_variance``: outputs of one size (docs/explanation/networks.md)."""
 
 
+class MeasurementRanges(Settings):
+    """Which protocol measures a training sample: drawn anew for each, from these ranges."""
+
+    kind: Literal["pixel", "block"]
+    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
+    aware: bool
+    """Building pixels are observed as well, and the ratio counts outdoor pixels only."""
+    missing_ratio: tuple[float, float]
+    """Least and largest share of pixels that are not observed, uniform between."""
+    noise_std: tuple[float, float]
+    """Least and largest noise of the measurements, model range, uniform between."""
+
+    @field_validator("missing_ratio", "noise_std")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not 0.0 <= bounds[0] <= bounds[1]:
+            raise ValueError("expected [least, largest] with 0 <= least <= largest")
+        return bounds
+
+    @field_validator("missing_ratio")
+    @classmethod
+    def _below_one(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[1] >= 1.0:
+            raise ValueError("a ratio must be below 1")
+        return bounds
+
+
+def check_measured(features: Sequence[str], ranges: MeasurementRanges | None) -> None:
+    """Raise ValueError unless the channel and what fills it are both there, or both are not."""
+    if (MEASURED_FEATURE in features) != (ranges is not None):
+        raise ValueError(
+            f"the section measurements and the prompt feature {MEASURED_FEATURE} (in "
+            "data.prompt_features) go together; give both or neither"
+        )
+
+
 class LDMExperiment(Experiment):
     """Stage two of RadioDiff: the decoupled latent diffusion (``scripts/train_ldm.py``)."""
 
@@ -206,6 +248,19 @@ class LDMExperiment(Experiment):
     """Sampler steps of the maps generated for validation."""
     zero_buildings: bool = False
     """Have the pipeline set building interiors to gray 0, as RadioMapSeer does."""
+    measurements: MeasurementRanges | None = None
+    """What is measured of every map, for the prompt feature ``measurements``."""
+
+    @model_validator(mode="after")
+    def _measured(self) -> LDMExperiment:
+        check_measured(self.data.prompt_features, self.measurements)
+        return self
+
+    @model_validator(mode="after")
+    def _latents_of_whole_maps(self) -> LDMExperiment:
+        if self.latents is not None and self.train.window is not None:
+            raise ValueError("train.window needs latents null: stored latents are of whole maps")
+        return self
 
 
 class PriorSettings(Settings):
@@ -257,6 +312,13 @@ class DecoderExperiment(Experiment):
     correction: CorrectionSettings | None = None
     """Correct the prompt's path_loss_model instead of taking the decoded map. A pipeline that has a
     correction already keeps and tunes it; null then."""
+    measurements: MeasurementRanges | None = None
+    """What is measured of every map, for the prompt feature ``measurements``."""
+
+    @model_validator(mode="after")
+    def _measured(self) -> DecoderExperiment:
+        check_measured(self.data.prompt_features, self.measurements)
+        return self
 
 
 class EncodeConfig(Settings):

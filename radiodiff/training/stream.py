@@ -43,17 +43,26 @@ class SampleStream(Dataset[Item]):
             that they do not depend on the batch or process the sample lands in.
         seed: seed of the run.
         augment: apply a random element of the dihedral group (flips and quarter turns) to all
-            fields alike; maps must be square.
+            fields alike; maps, or the window, must be square.
+        window: (rows, columns) of a random part of the map that is cut out of all fields alike;
+            None takes the whole map.
     """
 
     def __init__(
-        self, maps: MapDataset, fields: tuple[str, ...], draw: Draw, seed: int, augment: bool
+        self,
+        maps: MapDataset,
+        fields: tuple[str, ...],
+        draw: Draw,
+        seed: int,
+        augment: bool,
+        window: tuple[int, int] | None = None,
     ) -> None:
         self._maps = maps
         self._fields = fields
         self._draw = draw
         self._seed = seed
         self._augment = augment
+        self._window = window
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
@@ -69,7 +78,10 @@ class SampleStream(Dataset[Item]):
         item = self._maps[self.map_index(position)]
         generator = torch.Generator().manual_seed(mix_seed(self._seed, position))
         element = int(torch.randint(8, (), generator=generator)) if self._augment else 0
-        sample: Item = {field: _variant(item[field], element) for field in self._fields}
+        fields: Item = {field: item[field] for field in self._fields}
+        if self._window is not None:
+            fields = cut_window(fields, self._window, generator)
+        sample: Item = {field: _variant(value, element) for field, value in fields.items()}
         sample.update(self._draw(sample, generator))
         sample["name"] = item["name"]
         return sample
@@ -116,6 +128,19 @@ def dihedral(image: Tensor, element: int) -> Tensor:
     if element >= 4:
         image = image.flip(-1)
     return torch.rot90(image, element % 4, dims=(-2, -1))
+
+
+def cut_window(fields: Item, window: tuple[int, int], generator: torch.Generator) -> Item:
+    """Return the same random (rows, columns) of all ``fields`` (C, H, W)."""
+    height, width = next(iter(fields.values())).shape[-2:]
+    rows, columns = window
+    top, left = (
+        int(torch.randint(side - part + 1, (), generator=generator))
+        for side, part in ((height, rows), (width, columns))
+    )
+    return {
+        name: value[..., top : top + rows, left : left + columns] for name, value in fields.items()
+    }
 
 
 def _variant(value: Tensor | np.ndarray, element: int) -> Tensor:

@@ -30,6 +30,7 @@ from radiodiff.training.latents import (
     load_vae,
     measure_latent_scale,
 )
+from radiodiff.training.measuring import MEASURED_FIELDS, draw_prompt
 from radiodiff.training.noise_levels import draw_timestep, draw_timestep_map
 from radiodiff.training.scoring import (
     GeneratedMaps,
@@ -164,7 +165,12 @@ class LDMTask:
 
     def __init__(self, config: LDMExperiment, validation: RadioMapSeer) -> None:
         self._attenuation = config.diffusion.attenuation
-        self.fields: tuple[str, ...] = ("gain" if config.latents is None else "latent", "prompt")
+        self._features, self._ranges = config.data.prompt_features, config.measurements
+        self.fields: tuple[str, ...] = (
+            "gain" if config.latents is None else "latent",
+            "prompt",
+            *(MEASURED_FIELDS if config.measurements is not None else ()),
+        )
         self._vae = load_vae(config.vae)
         self._vae.requires_grad_(False)
         scale = config.latent_scale or measure_latent_scale(
@@ -172,7 +178,9 @@ class LDMTask:
         )
         self._vae.register_to_config(scaling_factor=scale)
         self._scheduler = DecoupledScheduler(**config.diffusion.model_dump())
-        self._latent_shape = latent_shape(self._vae, validation.shape)
+        window = config.train.window
+        size = validation.shape if window is None else (window, window)
+        self._latent_shape = latent_shape(self._vae, size)
         _, height, width = self._latent_shape
         model = config.model
         coarsest = model.patch_size * 2 ** (len(model.dim_mults) - 1)
@@ -195,14 +203,17 @@ class LDMTask:
             zero_buildings=config.zero_buildings,
             gain_scale_db=(validation.scale.min_db, validation.scale.max_db),
         )
-        generated = GeneratedMaps(self._pipeline, validation, config.sampling_steps)
+        generated = GeneratedMaps(
+            self._pipeline, validation, config.sampling_steps, config.measurements
+        )
         self.validate, self.preview = generated.scores, generated.preview
         objective = LatentDiffusion(self.averaged, self._vae, self._scheduler)
         self.phases = [Phase("diffusion", objective, config.optimizer)]
 
     def draw(self, item: Item, generator: torch.Generator) -> Item:
-        """Draw time, noise and, for a linear f_t, its slope."""
+        """Draw measurements, time, noise and, for a linear f_t, its slope."""
         drawn = {
+            **draw_prompt(item, self._features, self._ranges, generator),
             "time": self._scheduler.sample_training_times(1, generator)[0],
             "noise": torch.randn(self._latent_shape, generator=generator),
         }
@@ -260,7 +271,8 @@ class PriorTask:
         self._noise_levels = config.noise_levels
         self._level_map = config.model.level_map
         self._scheduler = build_noise_schedule(config.num_train_timesteps, config.prediction_type)
-        rows, columns = validation.shape
+        window = config.train.window
+        rows, columns = validation.shape if window is None else (window, window)
         self.averaged = PatchUNet(
             sample_size=rows if rows == columns else (rows, columns),
             num_train_timesteps=config.num_train_timesteps,

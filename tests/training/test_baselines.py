@@ -24,7 +24,8 @@ from radiodiff.training.baselines.common import (
 )
 from radiodiff.training.baselines.experiment import build_network, train_baseline
 from radiodiff.training.baselines.registry import BASELINES
-from radiodiff.training.baselines.settings import BaselineExperiment, MeasurementRanges
+from radiodiff.training.baselines.settings import BaselineExperiment
+from radiodiff.training.settings import MeasurementRanges
 from radiodiff.units import model_to_gray
 
 OPTIMIZER = {

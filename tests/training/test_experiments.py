@@ -1,5 +1,5 @@
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.training import experiments
 from radiodiff.training.experiments import open_datasets, train_stage
@@ -95,3 +96,40 @@ def test_a_saturated_tree_is_said_once(
     )
     said = capsys.readouterr().err
     assert said.count("are saturated; divide levels of 16 bits by 257") == int(cut)
+
+
+@pytest.mark.parametrize("stage", ["vae", "ldm", "prior"])
+def test_every_stage_trains_on_windows_of_larger_maps(
+    small_stages: ModuleType,
+    small_root: Path,
+    tmp_path: Path,
+    write_radio_maps: Callable[..., Path],
+    stage: str,
+) -> None:
+    tree = write_radio_maps(tmp_path / "tree", maps=(1, 2, 3), transmitters=2, shape=(20, 28))
+    shutil.copytree(small_root / "vae", tree / "vae")
+    whole = small_stages.experiment(
+        stage, tree, tmp_path / "run", train=small_stages.TRAIN | {"steps": 1}
+    )
+    with pytest.raises(InputError, match=r"set train\.window"):
+        open_datasets(whole)
+    train = {"steps": 2, "validate_every": 2, "window": 16, "augment": True}
+    small_stages.train_stage(stage, tree, tmp_path / "run", **train)
+    scores = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert '/score"' in scores
+    assert "NaN" not in scores
+    if stage == "ldm":
+        denoiser = RadioDiffPipeline.from_pretrained(tmp_path / "run" / "model").denoiser
+        assert list(denoiser.config.filter_size) == [4, 4]  # 16 pixels, halved twice
+    with pytest.raises(InputError, match=r"train\.window: found 24, the maps have 20 x 28"):
+        open_datasets(
+            small_stages.experiment(
+                stage, tree, tmp_path / "large", train=small_stages.TRAIN | train | {"window": 24}
+            )
+        )
+
+
+def test_windows_need_latents_that_are_not_stored(small_stages: ModuleType, tmp_path: Path) -> None:
+    train = small_stages.TRAIN | {"steps": 1, "window": 16}
+    with pytest.raises(ValueError, match=r"train\.window needs latents null"):
+        small_stages.experiment("ldm", tmp_path, tmp_path, train=train, latents=tmp_path)

@@ -99,3 +99,18 @@ def test_mixed_seeds_spread() -> None:
     seeds = {mix_seed(seed, position) for seed in range(30) for position in range(30)}
     assert len(seeds) == 900
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_windows_are_cut_from_all_fields_alike_and_reach_every_part_of_the_map() -> None:
+    samples = SampleStream(Maps(7), ("gain", "prompt"), draw, seed=3, augment=False, window=(2, 3))
+    corners = set()
+    for position in range(64):
+        sample = samples[position]
+        image = sample["gain"][0] % 100
+        assert torch.equal(sample["gain"], -sample["prompt"])
+        row, column = divmod(int(image[0, 0]), 4)
+        expected = torch.arange(16.0).reshape(4, 4)[row : row + 2, column : column + 3]
+        assert torch.equal(image, expected)
+        corners.add((row, column))
+    assert corners == {(row, column) for row in range(3) for column in range(2)}
+    assert torch.equal(samples[5]["gain"], samples[5]["gain"])

@@ -15,15 +15,11 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from radiodiff.data.measurements import Measurements, observe_map, stack_measurements
+from radiodiff.data.measurements import Measurements
 from radiodiff.data.radiomapseer import RadioMapSeer
-from radiodiff.data.settings import MeasurementProtocol
 from radiodiff.models.baselines.pipeline import BaselinePipeline, network_input
-from radiodiff.training.baselines.settings import (
-    BaselineExperiment,
-    BaselineSettings,
-    MeasurementRanges,
-)
+from radiodiff.training.baselines.settings import BaselineExperiment, BaselineSettings
+from radiodiff.training.measuring import draw_measurements, measure_validation
 from radiodiff.training.scoring import preview_batch, rows, score_maps
 from radiodiff.training.stream import Item
 from radiodiff.training.trainer import Phase
@@ -104,43 +100,7 @@ class BaselineTask:
         """Measure validation maps, each always the same."""
         if self._measurements is None:
             return None
-        drawn = [
-            draw_measurements(
-                gain.cpu(),
-                buildings.cpu(),
-                self._measurements,
-                torch.Generator().manual_seed(index),
-            )
-            for gain, buildings, index in zip(
-                batch["gain"], batch["buildings"], batch["index"], strict=True
-            )
-        ]
-        return stack_measurements(drawn).to(batch["gain"].device)
-
-
-def draw_measurements(
-    gain: Tensor, buildings: Tensor, settings: MeasurementRanges, generator: torch.Generator
-) -> Measurements:
-    """Measure one map by a protocol that is drawn too.
-
-    Args:
-        gain: (1, H, W), model range.
-        buildings: (1, H, W) bool.
-        settings: ranges that ratio and noise are drawn from.
-        generator: source of ratio, noise level, mask and noise.
-
-    Raises:
-        InputError: a ratio that the blocks off buildings do not suffice for.
-    """
-    ratio, noise_std = (
-        low + (high - low) * float(torch.rand((), generator=generator))
-        for low, high in (settings.missing_ratio, settings.noise_std)
-    )
-    protocol = MeasurementProtocol(
-        kind=settings.kind, aware=settings.aware, missing_ratio=ratio, noise_std=noise_std
-    )
-    seed = int(torch.randint(2**62, (), generator=generator))
-    return observe_map(gain, buildings, protocol, seed)[0]
+        return measure_validation(batch, self._measurements)
 
 
 def model_input(batch: Item) -> Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from radiodiff.config import Settings
+from radiodiff.data.prompts import MEASURED_FEATURE
 from radiodiff.models.baselines.settings import FIRST_PHASE, SECOND_PHASE, GeneratorWeights
-from radiodiff.training.settings import Experiment, OptimizerSettings
+from radiodiff.training.settings import Experiment, MeasurementRanges, OptimizerSettings
 
 
 class BaselineSettings(Settings):
@@ -66,33 +67,6 @@ class RMEGANSettings(BaselineSettings):
     """Weights of the generator's losses from it on."""
 
 
-class MeasurementRanges(Settings):
-    """Which protocol measures a training sample: drawn anew for each, from these ranges."""
-
-    kind: Literal["pixel", "block"]
-    """Single pixels ("1 x 1"), or blocks of 2 x 3 off buildings ("2 x 3")."""
-    aware: bool
-    """Building pixels are observed as well, and the ratio counts outdoor pixels only."""
-    missing_ratio: tuple[float, float]
-    """Least and largest share of pixels that are not observed, uniform between."""
-    noise_std: tuple[float, float]
-    """Least and largest noise of the measurements, model range, uniform between."""
-
-    @field_validator("missing_ratio", "noise_std")
-    @classmethod
-    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        if not 0.0 <= bounds[0] <= bounds[1]:
-            raise ValueError("expected [least, largest] with 0 <= least <= largest")
-        return bounds
-
-    @field_validator("missing_ratio")
-    @classmethod
-    def _below_one(cls, bounds: tuple[float, float]) -> tuple[float, float]:
-        if bounds[1] >= 1.0:
-            raise ValueError("a ratio must be below 1")
-        return bounds
-
-
 class BaselineExperiment(Experiment):
     """A learned baseline (``scripts/train_baseline.py``).
 
@@ -106,3 +80,12 @@ class BaselineExperiment(Experiment):
     """The network, chosen by ``name``, and its sizes."""
     measurements: MeasurementRanges | None
     """What is measured of every map; null for a network that sees the prompt alone."""
+
+    @model_validator(mode="after")
+    def _own_channel(self) -> BaselineExperiment:
+        if MEASURED_FEATURE in self.data.prompt_features:
+            raise ValueError(
+                f"data.prompt_features: {MEASURED_FEATURE} is a channel of RadioDiff; baselines "
+                "take what the section measurements says"
+            )
+        return self
