@@ -15,7 +15,7 @@ from radiodiff.data.gain_files import is_saturated, read_gain
 from radiodiff.data.radiomapseer import RadioMapSeer, build_dataset
 from radiodiff.errors import InputError
 from radiodiff.models.denoiser import DecoupledUNet
-from radiodiff.models.layers import resized_filters
+from radiodiff.models.fourier import resized_filters
 from radiodiff.processes import join_processes
 from radiodiff.training.checkpoints import newest_step
 from radiodiff.training.engine import train

@@ -6,16 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radiodiff.errors import InputError
+from radiodiff.models.fourier import AdaptiveFourierFilter, fourier_filter, resample_transfer
 from radiodiff.models.layers import (
-    AdaptiveFourierFilter,
     BottleneckAttention,
     ChannelNorm,
     ConditionAttention,
     GaussianFourierFeatures,
     LinearAttention,
     ResidualBlock,
-    fourier_filter,
-    resample_transfer,
     sine_position_encoding,
 )
 
