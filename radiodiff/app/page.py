@@ -253,38 +253,69 @@ def _survey_tab() -> None:
                 power = gr.Number(value=None, label="transmit power, dBm")
             start = gr.Button("Reconstruct", variant="primary")
         with gr.Column(scale=2, min_width=300):
-            picture = gr.Image(label="Map and standard deviation", elem_id="survey-map")
+            with gr.Row():
+                layer = gr.Radio(figures.LAYERS, value=figures.LAYERS[0], label="Layer")
+                marks = gr.CheckboxGroup(
+                    figures.MARKS, value=["outlines", "transmitter"], label="Drawn on it"
+                )
+            picture = gr.Plot(show_label=False, min_width=0, elem_id="survey-map")
             report = gr.Markdown(elem_id="survey-report")
             files = gr.Files(label="Downloads", elem_id="survey-files")
     kept_folder = gr.State(None, time_to_live=KEPT_SECONDS, delete_callback=_remove)
+    kept_layers = gr.State(None, time_to_live=KEPT_SECONDS)
 
     @one_line
-    def look(path: str | None, *settings: Any) -> str:
-        return "" if path is None else work.recognised(Path(path), work.survey_keys(*settings))
+    def look(path: str | None, *settings: Any) -> tuple[Any, ...]:
+        if path is None:
+            return "", None, None
+        text, layers = work.recognised(Path(path), work.survey_keys(*settings))
+        return text, layers, figures.survey_panel(layers, "map", ())
+
+    @one_line
+    def look_again(before: work.SurveyLayers | None, *inputs: Any) -> tuple[Any, ...]:
+        text, layers, drawn = look(*inputs)
+        made = before is not None and before.mean is not None
+        return (text, gr.skip(), gr.skip()) if made else (text, layers, drawn)
+
+    def draw(layers: work.SurveyLayers | None, layer: Any, marks: list[str]) -> Any:
+        return None if layers is None else figures.survey_panel(layers, layer, marks)
 
     def make(
         path: str | None,
         before: Path | None,
+        layer: Any,
+        marks: list[str],
         *settings: Any,
-        progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
-    ) -> tuple[str, str, list[str], Path]:
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
         _remove(before)
+        began = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            left = (time.monotonic() - began) * (total - done) / done
+            progress(done / total, desc=f"about {left:.0f} s left")
+
         try:
             if path is None:
                 raise InputError("upload a table of samples first")
-            progress(0.1, desc="fitting the field to the samples")
-            found, folder = work.map_survey(Path(path), work.survey_keys(*settings))
+            keys = work.survey_keys(*settings)
+            found, folder, layers = work.map_survey(Path(path), keys, show)
         except InputError as error:
             raise _banner(error, [path]) from None
         kept = [str(folder / name) for name in DOWNLOADS if (folder / name).is_file()]
-        return str(folder / "map.png"), survey_text(found), kept, folder
+        drawn = figures.survey_panel(layers, layer, marks)
+        return drawn, survey_text(found), kept, folder, layers
 
     settings = [x, y, value, kind, power]
-    changes = [table.change, kind.change, *(box.blur for box in (x, y, value, power))]
-    for change in changes:
-        change(look, [table, *settings], said, show_progress="hidden")
-    outputs = [picture, report, files, kept_folder]
-    start.click(make, [table, kept_folder, *settings], outputs, show_progress_on=picture)
+    looked = [said, kept_layers, picture]
+    table.change(look, [table, *settings], looked, show_progress="hidden")
+    for change in (kind.change, *(box.blur for box in (x, y, value, power))):
+        change(look_again, [kept_layers, table, *settings], looked, show_progress="hidden")
+    for switch in (layer.change, marks.change):
+        switch(draw, [kept_layers, layer, marks], picture, show_progress="hidden")
+    inputs = [table, kept_folder, layer, marks, *settings]
+    outputs = [picture, report, files, kept_folder, kept_layers]
+    start.click(make, inputs, outputs, show_progress_on=picture)
 
 
 def _remove(folder: Path | None) -> None:

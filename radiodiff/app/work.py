@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from radiodiff.config import load_config
 from radiodiff.data.images import read_mask
 from radiodiff.data.masks import pixel_mask
 from radiodiff.data.measurements import Measurements, measure
-from radiodiff.data.survey import read_survey
+from radiodiff.data.survey import Survey, read_survey
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import psnr
@@ -167,37 +168,86 @@ def survey_keys(x: str, y: str, value: str, values_are: str, power_dbm: float | 
     return keys
 
 
-def map_survey(table: Path, keys: Sequence[str]) -> tuple[dict[str, Any], Path]:
+@dataclass(frozen=True)
+class SurveyLayers:
+    """What the page draws of a survey, on the grid of its map."""
+
+    sample_pixels: np.ndarray
+    """(N, 2) fractional row and column."""
+    sample_values: np.ndarray
+    """(N,) in the units of the table."""
+    shape: tuple[int, int]
+    """Rows and columns."""
+    quantity: str
+    """Name and unit of the values."""
+    mean: np.ndarray | None = None
+    """(H, W) in the units of the table; None before the map is made."""
+    std_db: np.ndarray | None = None
+    """(H, W) standard deviation of the map."""
+    buildings: np.ndarray | None = None
+    """(H, W) bool."""
+    transmitter: tuple[float, float] | None = None
+    """Fractional row and column, where the samples show one."""
+
+
+def map_survey(
+    table: Path, keys: Sequence[str], progress: Progress | None = None
+) -> tuple[dict[str, Any], Path, SurveyLayers]:
     """Reconstruct the map behind an uploaded table.
 
     Args:
         table: CSV, JSON, Excel or Parquet.
         keys: of :func:`survey_keys`.
+        progress: called with the steps done and to do; None calls nothing.
 
     Returns:
-        The report, and the folder of the files, whose parent the caller removes.
+        The report; the folder of the files, whose parent the caller removes; and what is drawn.
 
     Raises:
         InputError: the table cannot be used.
     """
     folder = Path(tempfile.mkdtemp(prefix="radiodiff-survey-"))
     output = f"output={folder / 'map'}"
+    config = load_config("small/survey", SurveyConfig, [*keys, output])
     try:
-        report = reconstruct_survey(
-            table, load_config("small/survey", SurveyConfig, [*keys, output])
-        )
+        report = reconstruct_survey(table, config, progress=progress or (lambda done, total: None))
+        with np.load(folder / "map" / "map.npz") as arrays:
+            made = {name: arrays[name] for name in ("gain_db", "std_db", "building_mask")}
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return report, folder / "map"
+    layers = replace(
+        survey_layers(read_survey(table, config.survey)),
+        mean=made["gain_db"] + (report["transmit_power_dbm"] or 0.0),
+        std_db=made["std_db"],
+        buildings=made["building_mask"],
+        transmitter=None
+        if report["transmitter"] is None
+        else tuple(report["transmitter"]["row_column"]),
+    )
+    return report, folder / "map", layers
 
 
-def recognised(table: Path, keys: Sequence[str] = ()) -> str:
+def survey_layers(survey: Survey) -> SurveyLayers:
+    """Return what can be drawn of a survey before its map is made."""
+    power = survey.transmit_power_dbm
+    return SurveyLayers(
+        survey.pixels,
+        survey.gain_db + (power or 0.0),
+        survey.grid.shape,
+        "path gain, dB" if power is None else "received power, dBm",
+    )
+
+
+def recognised(table: Path, keys: Sequence[str] = ()) -> tuple[str, SurveyLayers]:
     """Say which columns of a table are taken, and how many samples it holds, as Markdown.
 
     Args:
         table: CSV, JSON, Excel or Parquet.
         keys: of :func:`survey_keys`.
+
+    Returns:
+        The text, and the samples to draw.
 
     Raises:
         InputError: the table cannot be read.
@@ -207,7 +257,7 @@ def recognised(table: Path, keys: Sequence[str] = ()) -> str:
     taken = ", ".join(f"{key} is `{name}`" for key, name in survey.samples.columns.items())
     size = f"a map of {rows} x {columns} pixels of {survey.grid.resolution_m:g} m"
     lines = [f"{survey.samples.rows} rows; {taken}", size, *survey.notes]
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {line}" for line in lines), survey_layers(survey)
 
 
 def sense(

@@ -21,6 +21,7 @@ from radiodiff.data.scale import Scale
 from radiodiff.diffusion.decoupled import DecoupledScheduler, Generators, sample
 from radiodiff.diffusion.scenes import Array, Points, stack_scenes
 from radiodiff.diffusion.settings import Mode
+from radiodiff.diffusion.windows import generate_in_windows
 from radiodiff.errors import InputError
 from radiodiff.models.correction import PathLossCorrection
 from radiodiff.models.denoiser import DecoupledUNet
@@ -62,6 +63,8 @@ class RadioDiffPipeline(DiffusionPipeline):
             decoded map as it is.
         gain_scale_db: path gain of gray 0 and of gray 1 in the maps that it was trained on; None
             is RadioMapSeer's.
+        window: side in pixels of the windows that larger maps are generated in, as a network that
+            was trained on windows needs; None generates maps of any size whole.
 
     Raises:
         InputError: components that do not fit each other, or unknown prompt features.
@@ -84,6 +87,7 @@ class RadioDiffPipeline(DiffusionPipeline):
         zero_buildings: bool = False,
         correction: PathLossCorrection | None = None,
         gain_scale_db: Sequence[float] | None = None,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         check_features(prompt_features)
@@ -121,7 +125,10 @@ class RadioDiffPipeline(DiffusionPipeline):
             prompt_features=list(prompt_features),
             zero_buildings=zero_buildings,
             gain_scale_db=list(gain_scale_db),
+            window=window,
         )
+        if window is not None and (window <= 0 or window % self._vae_stride):
+            raise InputError(f"window: found {window}, allowed are multiples of {self._vae_stride}")
 
     @classmethod
     def from_pretrained(
@@ -148,6 +155,7 @@ class RadioDiffPipeline(DiffusionPipeline):
             prompt_features=config["prompt_features"],
             zero_buildings=config.get("zero_buildings", False),
             gain_scale_db=config.get("gain_scale_db"),
+            window=config.get("window"),
             correction=(
                 load_component(PathLossCorrection, directory / "correction", dtype)
                 if (directory / "correction").is_dir()
@@ -294,7 +302,6 @@ class RadioDiffPipeline(DiffusionPipeline):
         size, stride = prompt.shape[-2:], self._vae_stride
         latent_size = (-(-size[0] // stride), -(-size[1] // stride))
         scheduler = self._scheduler_for(mode)
-        scheduler.set_timesteps(num_inference_steps, device)
         # Latents stay in float32 whatever the networks compute in.
         shape = (n, self.vae.config.latent_channels, *latent_size)
         if latents is None:
@@ -304,20 +311,41 @@ class RadioDiffPipeline(DiffusionPipeline):
         else:
             raise InputError(f"latents: found {tuple(latents.shape)}, expected {shape}")
         networks = [n for n in (self.vae, self.denoiser, self.correction) if n is not None]
+        prompt = prompt.to(device)
+
+        def generate(prompt: Tensor, noise: Tensor) -> Tensor:
+            scheduler.set_timesteps(num_inference_steps, device)
+            return self._maps(prompt, noise, scheduler, generator)
+
         with _evaluating(*networks):
-            features = [
-                feature.repeat_interleave(num_samples, dim=0)
-                for feature in self.denoiser.encode_prompt(prompt.to(device), latent_size)
-            ]
-            z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
-            latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
-            maps: Tensor = crop(self.vae.decode(latents).sample.float(), size)
-            if self.correction is not None:
-                channels = prompt.to(device).repeat_interleave(num_samples, dim=0)
-                maps = self.correction(maps, self.path_loss_channel(channels), channels)
-            if not torch.isfinite(maps).all():
-                raise InputError("the networks returned NaN or infinity; are the weights sound?")
-            return maps[:, 0].clamp(-1.0, 1.0)
+            if self.config.window is None or max(size) <= self.config.window:
+                maps = generate(prompt, noise)
+            else:
+                maps = generate_in_windows(generate, prompt, noise, self.config.window, stride)
+        if not torch.isfinite(maps).all():
+            raise InputError("the networks returned NaN or infinity; are the weights sound?")
+        return maps[:, 0].clamp(-1.0, 1.0)
+
+    def _maps(
+        self,
+        prompt: Tensor,
+        noise: Tensor,
+        scheduler: DecoupledScheduler,
+        generator: Generators,
+    ) -> Tensor:
+        """Return maps (N, 1, H, W) from noise (N, c, h, w) and prompts (M, C, H, W), N / M each."""
+        samples = len(noise) // len(prompt)
+        features = [
+            feature.repeat_interleave(samples, dim=0)
+            for feature in self.denoiser.encode_prompt(prompt, (noise.shape[-2], noise.shape[-1]))
+        ]
+        z_0 = sample(lambda z, t: self.denoiser(z, t, features), scheduler, noise, generator)
+        latents = (z_0 / self.vae.config.scaling_factor).to(self.vae.dtype)
+        maps: Tensor = crop(self.vae.decode(latents).sample.float(), prompt.shape[-2:])
+        if self.correction is not None:
+            channels = prompt.repeat_interleave(samples, dim=0)
+            maps = self.correction(maps, self.path_loss_channel(channels), channels)
+        return maps
 
     def _check_prompt(self, prompt: Tensor) -> None:
         channels = self.denoiser.config.prompt_channels

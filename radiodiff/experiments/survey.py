@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ from radiodiff.files import write_json, write_npz
 
 
 def reconstruct_survey(
-    measurements: Path, config: SurveyConfig, held_out: Path | None = None
+    measurements: Path,
+    config: SurveyConfig,
+    held_out: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Reconstruct the map behind a table of samples and write everything into the run directory.
 
@@ -42,6 +46,7 @@ def reconstruct_survey(
         config: how it is read, and by which method the map is made.
         held_out: a second table with samples that score the map, written with their predictions to
             held_out.csv.
+        progress: called with the steps done and to do; None draws a bar on the terminal.
 
     Returns:
         What ``report.json`` holds.
@@ -71,7 +76,7 @@ def reconstruct_survey(
         from radiodiff.experiments.survey_prior import make_by_prior as made
     else:
         made = _make_by_field
-    result, predicted, report = made(survey, buildings, config, inputs, kept_back)
+    result, predicted, report = made(survey, buildings, config, inputs, kept_back, progress)
     directory = config.output
     missing = write_survey_files(directory, survey.samples, result)
     for note in missing:
@@ -95,12 +100,13 @@ def _make_by_field(
     config: SurveyConfig,
     inputs: dict[str, Path | None],
     kept_back: SurveySamples | None,
+    progress: Callable[[int, int], None] | None,
 ) -> Made:
     """Make the map by a field on the samples' own values."""
     sources = claim_directory(config.output, inputs)
     directory = open_run_directory(config.output, config)
     began = time.perf_counter()
-    found = map_field(survey.samples, config.seed)
+    found = map_field(survey.samples, config.seed, progress)
     seconds = time.perf_counter() - began
     power = survey.transmit_power_dbm or 0.0
     mask = np.zeros(survey.grid.shape, dtype=bool) if buildings is None else buildings

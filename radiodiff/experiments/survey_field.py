@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,13 +38,43 @@ class FieldMap:
     """(2,) fractional row and column, None where the samples do not show one."""
 
 
-def map_field(samples: SurveySamples, seed: int) -> FieldMap:
-    """Fit a field to samples and predict it at all pixels of their grid."""
-    field = fit_field(samples.xy, samples.values, seed=seed)
+def map_field(
+    samples: SurveySamples, seed: int, progress: Callable[[int, int], None] | None = None
+) -> FieldMap:
+    """Fit a field to samples and predict it at all pixels of their grid.
+
+    Args:
+        samples: on their grid.
+        seed: of the fit.
+        progress: called with the steps done and to do; None draws a bar on the terminal.
+    """
+    if progress is not None:
+        return _map_field(samples, seed, progress)
+    with tqdm(desc="field", bar_format="{desc} {percentage:3.0f}% |{bar}| {remaining} left") as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return _map_field(samples, seed, show)
+
+
+def _map_field(samples: SurveySamples, seed: int, progress: Callable[[int, int], None]) -> FieldMap:
     grid = samples.grid
     pixels = grid.pixel_metres().reshape(-1, 2)
     bands = np.array_split(pixels, max(1, len(pixels) // BAND))
-    parts = [field.predict(band) for band in tqdm(bands, desc="map", disable=len(bands) == 1)]
+    fits = 1
+
+    def fitted(done: int, total: int) -> None:
+        nonlocal fits
+        fits = total
+        progress(done, fits + len(bands))
+
+    field = fit_field(samples.xy, samples.values, seed=seed, progress=fitted)
+    parts = []
+    for number, band in enumerate(bands, start=1):
+        parts.append(field.predict(band))
+        progress(fits + number, fits + len(bands))
     mean, std, q05, q95 = (
         np.concatenate([getattr(part, name) for part in parts]).reshape(grid.shape)
         for name in ("mean", "map_std", "q05", "q95")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def make_by_prior(
     config: SurveyConfig,
     inputs: dict[str, Path | None],
     kept_back: SurveySamples | None,
+    progress: Callable[[int, int], None] | None,
 ) -> Made:
     """Make the map by RadioDiff-Inverse."""
     pipeline = load_pipeline(config.prior, config.device, config.dtype)
@@ -45,7 +47,7 @@ def make_by_prior(
         )
     sources = claim_directory(config.output, inputs)
     directory = open_run_directory(config.output, config)
-    pipeline.set_progress_bar_config(disable=False)
+    pipeline.set_progress_bar_config(disable=progress is not None)
     began = time.perf_counter()
     output = pipeline(
         survey.measurements,
@@ -58,6 +60,7 @@ def make_by_prior(
         shadow_threshold=config.shadow_threshold,
         batch_limit=config.batch_limit,
         tile_overlap=config.tile_overlap,
+        progress=progress,
     )
     seconds = time.perf_counter() - began
     gain_db = model_to_db(output.mean[0, 0].float().cpu().numpy().astype(np.float64))

@@ -7,27 +7,12 @@ and no seam is left to hide.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from radiodiff.errors import InputError
 from radiodiff.inverse.particles import Denoiser
-
-
-def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
-    """Return the first row (or column) of evenly spread tiles that overlap by ``overlap`` or more.
-
-    Args:
-        size: side of the map, at least ``tile``.
-        tile: side of a tile.
-        overlap: 0 .. tile - 1.
-    """
-    count = 1 + math.ceil((size - tile) / (tile - overlap))
-    if count == 1:
-        return [0]
-    return [round(k * (size - tile) / (count - 1)) for k in range(count)]
+from radiodiff.tiles import blend_weights, tile_starts
 
 
 def tile_denoiser(denoiser: Denoiser, tile: tuple[int, int], overlap: int) -> Denoiser:
@@ -43,7 +28,7 @@ def tile_denoiser(denoiser: Denoiser, tile: tuple[int, int], overlap: int) -> De
     """
     if not 1 <= overlap < min(tile):
         raise InputError(f"tile_overlap = {overlap}: allowed are 1 .. {min(tile) - 1} pixels")
-    window = _ramp(tile[0], overlap)[:, None] * _ramp(tile[1], overlap)
+    window = blend_weights(tile, overlap)
 
     def denoise(x_t: Tensor, abar: Tensor) -> Tensor:
         weight = window.to(x_t)
@@ -57,9 +42,3 @@ def tile_denoiser(denoiser: Denoiser, tile: tuple[int, int], overlap: int) -> De
         return eps / total
 
     return denoise
-
-
-def _ramp(side: int, overlap: int) -> Tensor:
-    """Weights that rise linearly over the overlap, stay 1 and fall again."""
-    distance = torch.arange(1, side + 1, dtype=torch.float64)
-    return torch.minimum(distance, distance.flip(0)).clamp(max=overlap) / overlap

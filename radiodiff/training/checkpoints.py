@@ -35,6 +35,8 @@ class CheckpointWriter:
 
     def __init__(self, directory: Path, keep_last: int, keep_every: int | None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        for leftover in directory.glob("step_*.partial"):  # of a run that was killed in a write
+            leftover.unlink(missing_ok=True)
         self._directory = directory
         self._keep_last = keep_last
         self._keep_every = keep_every

@@ -140,5 +140,6 @@ def _with_correction(
         prompt_features=features,
         zero_buildings=pipeline.config.zero_buildings,
         gain_scale_db=pipeline.config.gain_scale_db,
+        window=pipeline.config.window,
         correction=PathLossCorrection(len(features), **settings.model_dump()),
     )

@@ -202,6 +202,7 @@ class LDMTask:
             prompt_features=list(config.data.prompt_features),
             zero_buildings=config.zero_buildings,
             gain_scale_db=(validation.scale.min_db, validation.scale.max_db),
+            window=window,
         )
         generated = GeneratedMaps(
             self._pipeline, validation, config.sampling_steps, config.measurements

@@ -207,13 +207,22 @@ def test_two_visitors_get_their_own_maps_and_every_download(page, browser, addre
     for visitor, count in counts.items():
         upload_survey(visitor, write_survey(tmp_path / f"survey_{count}.csv", count))
         visitor.locator("#survey-said", has_text=f"{count} rows; x is lon").wait_for()
+        visitor.locator("#survey-map .scatterlayer .point").first.wait_for()  # samples at once
     for visitor in counts:
         visitor.get_by_role("button", name="Reconstruct", exact=True).click()
     for visitor, count in counts.items():
         visitor.locator("#survey-report", has_text=f"{count} samples").wait_for()
     other.close()
-    page.locator("#survey-map img").wait_for()
+    heat = page.locator("#survey-map .heatmaplayer image")
+    heat.wait_for(state="attached")
+    page.locator("#survey-map .gtitle", has_text="received power, dBm").wait_for()
+    page.get_by_label("samples", exact=True).check()
+    page.wait_for_timeout(1000)  # the figure is drawn anew
     keep(page, "survey")
+    power = heat.get_attribute("href") or heat.get_attribute("xlink:href")
+    page.get_by_label("standard deviation", exact=True).check()
+    page.locator("#survey-map .gtitle", has_text="standard deviation, dB").wait_for()
+    assert power != (heat.get_attribute("href") or heat.get_attribute("xlink:href"))
     files = {}
     links = page.locator("#survey-files a[download]")
     for number in range(links.count()):
@@ -244,6 +253,15 @@ def test_a_wrong_column_is_named_and_can_be_corrected(page, tmp_path):
     box.fill("rssi")
     box.blur()
     page.locator("#survey-said", has_text="value is rssi").wait_for()
+
+
+def test_a_table_above_the_limit_is_refused(page, tmp_path):
+    table = tmp_path / "large.csv"
+    table.write_text("lon,lat,rssi\n" + "12.0000000,48.0000000,-80.0\n" * 800_000)
+    assert table.stat().st_size > 20 * 1000**2
+    upload_survey(page, table)
+    page.get_by_test_id("toast-body").get_by_text(re.compile("maximum.* size|too large")).wait_for()
+    assert page.locator("#survey-said").inner_text().strip() == ""
 
 
 def test_the_experiment_beats_interpolation(page):

@@ -108,8 +108,12 @@ def test_an_uploaded_city_is_its_mask_and_has_a_limit(block: np.ndarray, tmp_pat
 
 
 def test_a_table_is_recognised_or_corrected(table: Path) -> None:
-    said = work.recognised(table, work.survey_keys(*KEYS))
+    said, layers = work.recognised(table, work.survey_keys(*KEYS))
     assert "120 rows; " in said
+    powers = np.array([float(row.rpartition(",")[2]) for row in table.read_text().split()[1:]])
+    np.testing.assert_allclose(layers.sample_values, powers, atol=1e-6)
+    assert layers.quantity == "received power, dBm"
+    assert layers.mean is None
     for key, name in (("x", "east"), ("y", "north"), ("value", "level")):
         assert f"{key} is `{name}`" in said
     with pytest.raises(InputError, match="height"):
@@ -118,7 +122,17 @@ def test_a_table_is_recognised_or_corrected(table: Path) -> None:
 
 def test_two_visitors_get_folders_of_their_own(table: Path) -> None:
     keys = work.survey_keys(*KEYS)
-    (report, folder), (_, other) = (work.map_survey(table, keys) for _ in range(2))
+    shares: list[float] = []
+    report, folder, layers = work.map_survey(
+        table, keys, lambda done, total: shares.append(done / total)
+    )
+    _, other, _ = work.map_survey(table, keys)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert layers.mean is not None
+    rows, columns = layers.sample_pixels.round().astype(int).T
+    assert np.abs(layers.mean[rows, columns] - layers.sample_values).max() < 6.0
+    assert layers.transmitter == tuple(report["transmitter"]["row_column"])
     assert folder.parent != other.parent
     assert oct(folder.parent.stat().st_mode)[-3:] == "700"
     assert report["samples"] == 120

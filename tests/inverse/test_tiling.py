@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from radiodiff.errors import InputError
-from radiodiff.inverse.tiling import tile_denoiser, tile_starts
+from radiodiff.inverse.tiling import tile_denoiser
+from radiodiff.tiles import tile_starts
 
 LEVEL = torch.ones(2, dtype=torch.float64)
 

@@ -66,6 +66,16 @@ def test_a_write_cut_short_by_a_kill_is_not_a_checkpoint(tmp_path: Path) -> None
     assert newest_step(tmp_path) == 1
 
 
+def test_what_a_kill_left_half_written_is_cleared_away_by_the_next_run(tmp_path: Path) -> None:
+    fill(tmp_path, [1])
+    (tmp_path / "step_00000002.pt.partial").write_bytes(b"half")
+    fill(tmp_path, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step_00000001.json",
+        "step_00000001.pt",
+    ]
+
+
 def test_nothing_usable_is_said(tmp_path: Path) -> None:
     assert load_newest(tmp_path) is None
     fill(tmp_path, [1])

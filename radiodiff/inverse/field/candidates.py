@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,8 @@ TRACK_ROWS = 12
 """Rows before and after a position on its most probable pass that are added."""
 OUTLIER = 5.0
 """Standardised residual beyond which a sample is trusted less."""
+TREND_FITS, MAX_FITS = 4, 4
+"""Fits one after the other, and at most so many after them."""
 CHUNK = 65_536
 """Positions solved for at once, to bound memory."""
 FLAT = 1e9
@@ -167,7 +169,10 @@ def _mix(m: np.ndarray, v: np.ndarray, passes: Passes | None) -> tuple[np.ndarra
 
 
 def fit_candidates(
-    samples: Samples, rng: np.random.Generator, covariates: Sequence[Mean] = ()
+    samples: Samples,
+    rng: np.random.Generator,
+    covariates: Sequence[Mean] = (),
+    step: Callable[[], None] = lambda: None,
 ) -> tuple[list[Candidate], LogDistance]:
     """Estimate all fields.
 
@@ -175,6 +180,7 @@ def fit_candidates(
         samples: the samples.
         rng: source of randomness of the likelihoods' subsets.
         covariates: further means to lay a field around, such as a prior map, dB.
+        step: called up to ``TREND_FITS + MAX_FITS`` times, and once for each covariate.
 
     Returns:
         The fields, and the log-distance trend.
@@ -187,9 +193,13 @@ def fit_candidates(
         covariance, offset = fit_covariance(runs, runs.mean - level(runs.xy), factor, rng)
         constant = Sum(level, offset)
         found = [kriging_candidate(runs), Candidate("constant", constant, covariance)]
+        step()
         trend = fit_trend(runs, covariance, factor, rng)
+        step()
         covariance, _ = fit_covariance(runs, runs.mean - trend(runs.xy), factor, rng)
+        step()
         trend = fit_trend(runs, covariance, factor, rng)
+        step()
         found.append(Candidate("trend", trend, covariance))
         transmitter = np.array(trend.transmitter)
         fits = [
@@ -206,7 +216,11 @@ def fit_candidates(
                 _Fit("pass_trend", rows, trend, {"track": True}, 0.3),
             ]
         with ThreadPoolExecutor(min(len(fits), os.cpu_count() or 1)) as threads:
-            found += threads.map(lambda fit, own: fit(samples, own), fits, rng.spawn(len(fits)))
+            for candidate in threads.map(
+                lambda fit, own: fit(samples, own), fits, rng.spawn(len(fits))
+            ):
+                found.append(candidate)
+                step()
     return found, trend
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from scipy.stats import t as student
 
 from radiodiff.errors import InputError
 from radiodiff.inverse.field.candidates import (
+    MAX_FITS,
+    TREND_FITS,
     Candidate,
     Constant,
     Samples,
@@ -20,6 +23,7 @@ from radiodiff.inverse.field.covariance import Covariance
 from radiodiff.inverse.field.samples import merge_positions, merge_rows
 from radiodiff.inverse.field.trend import LogDistance, Mean
 from radiodiff.inverse.field.validation import (
+    FOLDS,
     NORMAL_Q95,
     Average,
     fit_average,
@@ -125,6 +129,7 @@ def fit_field(
     *,
     covariates: Sequence[Mean] = (),
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Field:
     """Fit a field to the samples of a survey.
 
@@ -138,6 +143,7 @@ def fit_field(
         values: (N,) dB or dBm.
         covariates: maps to lay a further field around each, (N, 2) metres -> (N,) dB.
         seed: of the likelihoods' subsets and of the folds.
+        progress: called with the steps done and to do; there may be fewer. None calls nothing.
 
     Raises:
         InputError: there is no sample, or one is not finite.
@@ -152,15 +158,21 @@ def fit_field(
     positions, rows = merge_positions(xy, values), merge_rows(xy, values)
     if len(positions.xy) < 3:
         return _flat(xy, values)
+    steps, total = count(1), TREND_FITS + MAX_FITS + len(covariates) + FOLDS
+
+    def step() -> None:
+        if progress is not None:
+            progress(next(steps), total)
+
     samples = weigh_samples(positions, rows)
-    candidates, trend = fit_candidates(samples, rng, covariates)
+    candidates, trend = fit_candidates(samples, rng, covariates, step)
     spacing, extent = positions.spacing, positions.extent
     if len(values) < MIN_SAMPLES:
         kept = candidates[:3]
         nugget = float(_nuggets(kept).mean())
         average = _equal(len(kept), spacing, extent, _few_samples_width(values))
         return Field(samples, kept, average, trend, nugget, None)
-    found = leave_out(xy, values, samples, candidates, rng)
+    found = leave_out(xy, values, samples, candidates, rng, step=step)
     average = fit_average(found, spacing, extent)
     heavy = average.weights(found.distance).max(axis=0) >= MIN_WEIGHT
     heavy[0] = True  # kriging is compared with

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ RANDOM_FOLDS = 8
 BLOCK_FOLDS = 6
 BLOCKS = (40, 20, 10)
 """Sides of the squares left out: the survey's extent over these."""
+FOLDS = RANDOM_FOLDS + len(BLOCKS) * BLOCK_FOLDS
 TARGETS = 500
 """Samples that are predicted per way of leaving out."""
 NORMAL_Q95 = 1.645
@@ -68,10 +69,12 @@ def leave_out(
     rng: np.random.Generator,
     *,
     targets: int = TARGETS,
+    step: Callable[[], None] = lambda: None,
 ) -> Predictions:
     """Predict samples from the others, at random and in squares.
 
-    Parameters of the candidates stay those of all samples; the neighbours do not.
+    Parameters of the candidates stay those of all samples; the neighbours do not. ``step`` is
+    called up to ``FOLDS`` times.
     """
     parts: list[tuple[np.ndarray, ...]] = []
     runs = samples.positions
@@ -90,6 +93,7 @@ def leave_out(
             parts.append(
                 (mean, variance, values[out], distance, np.full(int(out.sum()), number == 0))
             )
+            step()
     return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
