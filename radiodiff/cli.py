@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -212,12 +213,12 @@ def _discard_stdout() -> None:
 
 def provenance(config: Settings, device: str | torch.device) -> dict[str, Any]:
     """Return what made a result: versions, git revision, device and the whole configuration."""
-    import torch  # here, so that a command line is answered before it is loaded
-
+    # Importing it takes seconds, which a map without a network need not wait for.
+    loaded = sys.modules.get("torch")
     return {
         "radiodiff": radiodiff.__version__,
         "git_revision": _git_revision(),
-        "torch": torch.__version__,
+        "torch": version("torch") if loaded is None else str(loaded.__version__),
         "device": str(device),
         "machine": platform.processor() or platform.machine(),
         "config": config.model_dump(mode="json"),

@@ -28,6 +28,14 @@ def metres_per_degree(latitude: float) -> tuple[float, float]:
     return float(np.deg2rad(normal * np.cos(angle))), float(np.deg2rad(meridional))
 
 
+def geojson_crs(content: Any) -> str | None:
+    """Return the name in the ``crs`` member of old GeoJSON, or None."""
+    crs = content.get("crs") if isinstance(content, dict) else None
+    properties = crs.get("properties") if isinstance(crs, dict) else None
+    name = properties.get("name") if isinstance(properties, dict) else None
+    return str(name) if name else None
+
+
 def is_wgs84(crs: str) -> bool:
     """Say whether a name means longitude and latitude on WGS84, in whatever spelling."""
     return crs.upper().replace("::", ":").endswith(("CRS84", "EPSG:4326"))

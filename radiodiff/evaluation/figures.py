@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -18,6 +18,9 @@ from matplotlib.figure import Figure
 from radiodiff.data.scale import RADIOMAPSEER, Scale
 from radiodiff.errors import InputError
 from radiodiff.files import replacing
+
+if TYPE_CHECKING:  # a map of a city needs no network, and torch takes seconds to import
+    import torch
 
 PANEL_INCHES = 1.7
 SHEET_COLUMNS = 4

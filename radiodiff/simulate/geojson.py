@@ -20,8 +20,13 @@ import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from radiodiff.data.geodesy import WGS84, is_wgs84, metres_per_degree, transform
-from radiodiff.data.surveys.json_table import geojson_crs
+from radiodiff.data.geodesy import (
+    WGS84,
+    geojson_crs,
+    is_wgs84,
+    metres_per_degree,
+    transform,
+)
 from radiodiff.data.text_files import decode, parse_json, read_bytes
 from radiodiff.errors import InputError
 from radiodiff.simulate.streets import Street

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -212,3 +213,12 @@ def test_links_within_reach_are_all_there_are_if_it_spans_the_map():
     near = Layout.from_polygons(blocks, (128, 128), reach_m=20.0)
     assert (near.path_gain((60, 70)) <= gain).all()
     assert (near.path_gain((60, 70)) < gain).any()
+
+
+def test_a_map_without_a_network_waits_for_no_network_s_libraries() -> None:
+    code = (
+        "import sys, radiodiff.experiments.predict; "
+        "print([name for name in ('torch', 'pandas', 'diffusers') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from radiodiff.data.geodesy import is_wgs84
+from radiodiff.data.geodesy import geojson_crs, is_wgs84
 from radiodiff.errors import InputError
 
 SHORT = "(short row)"
@@ -53,14 +53,6 @@ def table_from_json(path: Path, content: Any) -> tuple[pd.DataFrame, str | None]
         '[{"lon": 7.75, "lat": 49.42, "rssi": -86}], a mapping of names to columns, or GeoJSON '
         "points"
     )
-
-
-def geojson_crs(content: Any) -> str | None:
-    """Return the name in the ``crs`` member of old GeoJSON, or None."""
-    crs = content.get("crs") if isinstance(content, dict) else None
-    properties = crs.get("properties") if isinstance(crs, dict) else None
-    name = properties.get("name") if isinstance(properties, dict) else None
-    return str(name) if name else None
 
 
 def _frame(path: Path, make: Any) -> pd.DataFrame:
