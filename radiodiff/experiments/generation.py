@@ -55,7 +55,10 @@ def generate_maps(config: GenerateConfig) -> Path:
     state = join_processes()
     pipeline = RadioDiffPipeline.from_pretrained(config.model)
     wanted, given = tuple(pipeline.config.prompt_features), config.data.prompt_features
-    if wanted != given:
+    if "prompt_features" not in config.data.model_fields_set:
+        data = config.data.model_copy(update={"prompt_features": wanted})
+        config = config.model_copy(update={"data": data})
+    elif wanted != given:
         raise InputError(
             f"data.prompt_features: found {', '.join(given)}; {config.model} was trained with "
             f"{', '.join(wanted)}"
@@ -66,6 +69,7 @@ def generate_maps(config: GenerateConfig) -> Path:
             "measured, such as measurements.missing_ratio=0.9 measurements.noise_std=0.05"
         )
     dtype = prepare_networks(pipeline, state.device, config.dtype)
+    assert config.data is not None
     dataset = build_dataset(config.data, config.part)
     dataset.prompt_size = pipeline.prompt_size(dataset.shape)
     if state.is_main_process:

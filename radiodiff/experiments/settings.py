@@ -102,7 +102,7 @@ class GenerateConfig(Settings):
     model: Path
     """A saved RadioDiffPipeline: the folder ``model`` of a ``train_ldm.py`` run."""
     data: DataConfig | None = None
-    """The cities and transmitters. ``prompt_features`` must be those of the model."""
+    """The cities and transmitters; ``prompt_features`` that are not given are the model's."""
     city: CityMaps | None = None
     """A city of your own instead, as GeoJSON or PNG, without true maps."""
     part: Part = "test"

@@ -69,6 +69,21 @@ def levels(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
 
 
+def test_the_model_says_which_prompt_it_takes_unless_another_is_asked_for(
+    work: Path, tmp_path: Path
+) -> None:
+    tree = {"root": work / "tree", "split": "all"}
+    given, found = (
+        levels(generate_maps(configured(work, tmp_path / name, data=data)))
+        for name, data in (("given", tree | {"prompt_features": FEATURES}), ("found", tree))
+    )
+    assert given.keys() == found.keys()
+    assert all(np.array_equal(given[name], found[name]) for name in given)
+    wrong = tree | {"prompt_features": FEATURES[:2]}
+    with pytest.raises(InputError, match="was trained with buildings, transmitter, vehicles"):
+        generate_maps(configured(work, tmp_path / "wrong", data=wrong))
+
+
 def test_a_network_that_overflows_is_refused_and_no_map_is_written(
     work: Path, tmp_path: Path
 ) -> None:
