@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from radiodiff.config import load_config
 from radiodiff.data.images import read_mask
 from radiodiff.data.masks import pixel_mask
 from radiodiff.data.measurements import Measurements, measure
-from radiodiff.data.survey import Survey, read_survey
+from radiodiff.data.survey import read_survey
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
 from radiodiff.evaluation.metrics import psnr
@@ -212,31 +212,33 @@ def map_survey(
     try:
         report = reconstruct_survey(table, config, progress=progress or (lambda done, total: None))
         with np.load(folder / "map" / "map.npz") as arrays:
-            made = {name: arrays[name] for name in ("gain_db", "std_db", "building_mask")}
+            layers = _made_layers(report, arrays)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    layers = replace(
-        survey_layers(read_survey(table, config.survey)),
-        mean=made["gain_db"] + (report["transmit_power_dbm"] or 0.0),
-        std_db=made["std_db"],
-        buildings=made["building_mask"],
-        transmitter=None
-        if report["transmitter"] is None
-        else tuple(report["transmitter"]["row_column"]),
-    )
     return report, folder / "map", layers
 
 
-def survey_layers(survey: Survey) -> SurveyLayers:
-    """Return what can be drawn of a survey before its map is made."""
-    power = survey.transmit_power_dbm
-    return SurveyLayers(
-        survey.pixels,
-        survey.gain_db + (power or 0.0),
-        survey.grid.shape,
-        "path gain, dB" if power is None else "received power, dBm",
+def _made_layers(report: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> SurveyLayers:
+    """Return what is drawn of a map, from its report and the arrays of map.npz."""
+    power, place = report["transmit_power_dbm"], report["transmitter"]
+    mean = arrays["gain_db"] + (power or 0.0)
+    samples = _sample_layers(arrays["sample_pixels"], arrays["sample_gain_db"], power, mean.shape)
+    return replace(
+        samples,
+        mean=mean,
+        std_db=arrays["std_db"],
+        buildings=arrays["building_mask"],
+        transmitter=None if place is None else tuple(place["row_column"]),
     )
+
+
+def _sample_layers(
+    pixels: np.ndarray, gain_db: np.ndarray, power_dbm: float | None, shape: tuple[int, int]
+) -> SurveyLayers:
+    """Return what can be drawn of samples before their map is made."""
+    quantity = "path gain, dB" if power_dbm is None else "received power, dBm"
+    return SurveyLayers(pixels, gain_db + (power_dbm or 0.0), shape, quantity)
 
 
 def recognised(table: Path, keys: Sequence[str] = ()) -> tuple[str, SurveyLayers]:
@@ -257,7 +259,10 @@ def recognised(table: Path, keys: Sequence[str] = ()) -> tuple[str, SurveyLayers
     taken = ", ".join(f"{key} is `{name}`" for key, name in survey.samples.columns.items())
     size = f"a map of {rows} x {columns} pixels of {survey.grid.resolution_m:g} m"
     lines = [f"{survey.samples.rows} rows; {taken}", size, *survey.notes]
-    return "\n".join(f"- {line}" for line in lines), survey_layers(survey)
+    layers = _sample_layers(
+        survey.pixels, survey.gain_db, survey.transmit_power_dbm, survey.grid.shape
+    )
+    return "\n".join(f"- {line}" for line in lines), layers
 
 
 def sense(

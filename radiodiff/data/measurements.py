@@ -290,6 +290,10 @@ def show_measurements(
         measurements: of the N maps, or of one map for all; None where the prompt has no such
             channel.
 
+    Returns:
+        (N, C, H, W): the measured gray in [0, 1], -1 where there is none; the prompts as they are
+        where they have no such channel.
+
     Raises:
         InputError: the channel and the measurements are not both there, or sizes differ.
     """

@@ -10,12 +10,11 @@ from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from radiodiff.cli import open_run_directory, provenance
-from radiodiff.data.measurements import observe_map, stack_measurements
-from radiodiff.data.radiomapseer import Sample, build_dataset
-from radiodiff.data.scale import Scale
+from radiodiff.data.prompts import FACTS
+from radiodiff.data.radiomapseer import build_dataset
 from radiodiff.diffusion.pipeline import RadioDiffPipeline
 from radiodiff.errors import InputError
-from radiodiff.experiments.batches import read_ahead
+from radiodiff.experiments.batches import MapBatch, batch_of, read_ahead
 from radiodiff.experiments.fingerprints import (
     digest_code,
     digest_files,
@@ -27,7 +26,6 @@ from radiodiff.experiments.precision import prepare_networks
 from radiodiff.experiments.settings import GenerateConfig
 from radiodiff.files import replacing, write_json
 from radiodiff.processes import join_processes
-from radiodiff.training.stream import mix_seed
 from radiodiff.units import gray_to_level
 from radiodiff.weight_sources import find_weights
 
@@ -90,8 +88,9 @@ def generate_maps(config: GenerateConfig) -> Path:
         size = config.batch_size
         batches = [mine[start : start + size] for start in range(0, len(mine), size)]
         for chosen, items in zip(batches, read_ahead(dataset, batches), strict=True):
-            pairs = [dataset.pairs[n] for n in chosen]
-            images = _generate(pipeline, items, pairs, config, dataset.scale)
+            protocol = config.measurements
+            batch = batch_of(dataset, chosen, items, config.seed, protocol, known=FACTS)
+            images = _generate(pipeline, batch, config)
             for index, image in zip(chosen, images, strict=True):
                 _write_png(maps / f"{dataset.name(index)}.png", image, digests[index])
             bar.update(len(chosen))
@@ -102,32 +101,20 @@ def generate_maps(config: GenerateConfig) -> Path:
 
 
 def _generate(
-    pipeline: RadioDiffPipeline,
-    items: list[Sample],
-    pairs: list[tuple[int, int]],
-    config: GenerateConfig,
-    scale: Scale,
+    pipeline: RadioDiffPipeline, batch: MapBatch, config: GenerateConfig
 ) -> list[Image.Image]:
-    seeds = [mix_seed(config.seed, *pair) for pair in pairs]
-    measured = None
-    if config.measurements is not None:
-        measured = stack_measurements(
-            [
-                observe_map(item["gain"], item["buildings"], config.measurements, seed, scale)[0]
-                for item, seed in zip(items, seeds, strict=True)
-            ]
-        )
     output = pipeline.generate(
-        torch.stack([item["prompt"] for item in items]),
+        batch.prompt,
         num_inference_steps=config.num_inference_steps,
-        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        generator=[torch.Generator().manual_seed(seed) for seed in batch.seeds],
         mode=config.mode,
-        size=(items[0]["gain"].shape[-2], items[0]["gain"].shape[-1]),
-        measurements=measured,
+        size=batch.shape,
+        measurements=batch.measurements,
     )
     gray = output.gray.cpu()
     if config.zero_buildings:
-        gray = gray.masked_fill(torch.cat([item["buildings"] for item in items]), 0.0)
+        assert batch.buildings is not None
+        gray = gray.masked_fill(batch.buildings[:, 0], 0.0)
     return [Image.fromarray(gray_to_level(image.numpy())) for image in gray]
 
 

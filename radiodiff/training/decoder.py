@@ -93,10 +93,7 @@ class DecoderTask:
             self._pipeline = _with_correction(self._pipeline, config.correction)
         pipeline = self._pipeline
         vae, denoiser = pipeline.vae, pipeline.denoiser
-        window = config.train.window
-        self._latent_shape = latent_shape(
-            vae, validation.shape if window is None else (window, window)
-        )
+        self._latent_shape = latent_shape(vae, config.train.size_of(validation.shape))
         self._features, self._ranges = features, config.measurements
         if config.measurements is not None:
             self.fields = (*self.fields, *MEASURED_FIELDS)

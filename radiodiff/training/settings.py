@@ -123,6 +123,10 @@ class TrainSettings(Settings):
     keep_every: int | None = Field(None, ge=1)
     """Checkpoints of every N-th step stay as well; null for none."""
 
+    def size_of(self, whole: tuple[int, int]) -> tuple[int, int]:
+        """Return (rows, columns) that are trained on of maps of size ``whole``."""
+        return whole if self.window is None else (self.window, self.window)
+
     @model_validator(mode="after")
     def _sharded_precision(self) -> TrainSettings:
         if self.shard and self.precision == "fp16":

@@ -131,7 +131,16 @@ def dihedral(image: Tensor, element: int) -> Tensor:
 
 
 def cut_window(fields: Item, window: tuple[int, int], generator: torch.Generator) -> Item:
-    """Return the same random (rows, columns) of all ``fields`` (C, H, W)."""
+    """Cut the same random part out of images.
+
+    Args:
+        fields: images (C, H, W) of one size, by name.
+        window: (rows, columns), at most (H, W).
+        generator: source of the position.
+
+    Returns:
+        The same names with (C, rows, columns).
+    """
     height, width = next(iter(fields.values())).shape[-2:]
     rows, columns = window
     top, left = (

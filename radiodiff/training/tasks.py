@@ -178,9 +178,7 @@ class LDMTask:
         )
         self._vae.register_to_config(scaling_factor=scale)
         self._scheduler = DecoupledScheduler(**config.diffusion.model_dump())
-        window = config.train.window
-        size = validation.shape if window is None else (window, window)
-        self._latent_shape = latent_shape(self._vae, size)
+        self._latent_shape = latent_shape(self._vae, config.train.size_of(validation.shape))
         _, height, width = self._latent_shape
         model = config.model
         coarsest = model.patch_size * 2 ** (len(model.dim_mults) - 1)
@@ -202,7 +200,7 @@ class LDMTask:
             prompt_features=list(config.data.prompt_features),
             zero_buildings=config.zero_buildings,
             gain_scale_db=(validation.scale.min_db, validation.scale.max_db),
-            window=window,
+            window=config.train.window,
         )
         generated = GeneratedMaps(
             self._pipeline, validation, config.sampling_steps, config.measurements
@@ -272,8 +270,7 @@ class PriorTask:
         self._noise_levels = config.noise_levels
         self._level_map = config.model.level_map
         self._scheduler = build_noise_schedule(config.num_train_timesteps, config.prediction_type)
-        window = config.train.window
-        rows, columns = validation.shape if window is None else (window, window)
+        rows, columns = config.train.size_of(validation.shape)
         self.averaged = PatchUNet(
             sample_size=rows if rows == columns else (rows, columns),
             num_train_timesteps=config.num_train_timesteps,

@@ -17,6 +17,7 @@ BLOCK_FOLDS = 6
 BLOCKS = (40, 20, 10)
 """Sides of the squares left out: the survey's extent over these."""
 FOLDS = RANDOM_FOLDS + len(BLOCKS) * BLOCK_FOLDS
+"""Most parts that are left out, one after the other."""
 TARGETS = 500
 """Samples that are predicted per way of leaving out."""
 NORMAL_Q95 = 1.645
